@@ -1,0 +1,1 @@
+"""HydraPicker: particle picking for cryo-EM."""

@@ -1,0 +1,1 @@
+"""The head registry of HydraPicker, on MLflow."""
