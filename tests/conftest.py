@@ -2,4 +2,4 @@
 
 from jaxtyping import install_import_hook
 
-install_import_hook("hydrapicker_core", "beartype.beartype")
+install_import_hook("hydrapicker_core", "shape_checker.check")

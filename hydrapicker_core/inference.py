@@ -1,0 +1,126 @@
+"""Whole micrographs through the network, at any size."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hydrapicker_core.bands import trunk_in_bands
+from hydrapicker_core.detection import (
+    MIN_DISTANCE_BOXES,
+    SCORE_FLOOR,
+    Detections,
+    decode,
+    inside,
+    suppress_duplicates,
+)
+from hydrapicker_core.errors import InvalidInputError
+from hydrapicker_core.network import CELL_PX, Head, Trunk
+from hydrapicker_core.preprocess import Background, pad_with_background
+
+MARGIN_PX = 2 * CELL_PX
+"""Background noise put around a micrograph, so that particles at its edges are seen with surroundings."""
+
+_MAPS_IN_ONE_PASS = 5
+_BAND_PX = 2**18
+_PADDING_SEED = 0
+
+
+@dataclass(frozen=True)
+class InferenceConfig:
+    """How whole micrographs are picked.
+
+    Attributes:
+        score_floor: Detections below this probability are not kept at all.
+        min_distance_boxes: Least distance between two detections, in boxes.
+        memory_bound_gib: Above this estimate of one pass's feature maps the trunk works band by band.
+    """
+
+    score_floor: float = SCORE_FLOOR
+    min_distance_boxes: float = MIN_DISTANCE_BOXES
+    memory_bound_gib: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score_floor < 1:
+            raise InvalidInputError(f"score_floor {self.score_floor} is not in [0, 1): give 0.01")
+        if self.min_distance_boxes < 0:
+            raise InvalidInputError(
+                f"min_distance_boxes {self.min_distance_boxes} is negative: give 0.6, or 0 for none"
+            )
+
+
+@torch.no_grad()
+def head_outputs(
+    trunk: Trunk, heads: Mapping[str, Head], image: Float[Tensor, "h w"], memory_bound_gib: float
+) -> dict[str, Float[Tensor, "3 gy gx"]]:
+    """Output of several heads on one image whose sides are multiples of 16, with one pass through the trunk.
+
+    Trunk and heads must be in evaluation mode.
+    """
+    map_bytes = image.numel() * trunk.config.width * image.element_size()
+    if map_bytes * _MAPS_IN_ONE_PASS <= memory_bound_gib * 2**30:
+        features = trunk(image[None, None])
+    else:
+        features = trunk_in_bands(trunk, image[None], max(1, _BAND_PX // image.shape[1]))[None]
+    return {name: head(features)[0] for name, head in heads.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class PaddedImage:
+    """A normalised image with a margin of background noise, its sides multiples of 16.
+
+    Attributes:
+        image: The padded image.
+        shape: (height, width) of the image inside the margin, which starts at (MARGIN_PX, MARGIN_PX).
+    """
+
+    image: Float[Tensor, "h w"]
+    shape: tuple[int, int]
+
+    def crop_coordinates(self, detections: Detections) -> Detections:
+        """Detections in pixels of the image without its margin; those on the margin are dropped."""
+        xy = detections.xy - MARGIN_PX
+        keep = inside(xy, self.shape)
+        return Detections(xy[keep], detections.score[keep])
+
+
+def pad(image: Float[Tensor, "h w"], background: Background) -> PaddedImage:
+    """Surround a normalised image with its background's noise; the same image gives the same noise."""
+    height, width = image.shape
+    padded = tuple(-(-(side + 2 * MARGIN_PX) // CELL_PX) * CELL_PX for side in (height, width))
+    generator = torch.Generator().manual_seed(_PADDING_SEED)
+    noisy = pad_with_background(
+        image, background, before=(MARGIN_PX, MARGIN_PX), shape=(padded[0], padded[1]), generator=generator
+    )
+    return PaddedImage(noisy, (height, width))
+
+
+def detect(
+    trunk: Trunk,
+    heads: Mapping[str, Head],
+    image: Float[Tensor, "h w"],
+    background: Background,
+    box_px: float,
+    config: InferenceConfig | None = None,
+) -> dict[str, Detections]:
+    """Detections of several heads on a whole normalised image, in that image's pixels.
+
+    Args:
+        trunk: In evaluation mode.
+        heads: By dataset name, in evaluation mode.
+        image: Normalised, at working scale, any size.
+        background: The image's background, for the noise around it.
+        box_px: Side of a particle's box in working pixels.
+        config: Score floor, minimum distance and memory bound.
+    """
+    config = config or InferenceConfig()
+    padded = pad(image, background)
+    outputs = head_outputs(trunk, heads, padded.image, config.memory_bound_gib)
+    return {
+        name: suppress_duplicates(
+            padded.crop_coordinates(decode(output, config.score_floor)), config.min_distance_boxes * box_px
+        )
+        for name, output in outputs.items()
+    }
