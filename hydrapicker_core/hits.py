@@ -13,8 +13,8 @@ def match_picks(
     picks: Float[np.ndarray, "n 2"],
     scores: Float[np.ndarray, " scores"],
     particles: Float[np.ndarray, "m 2"],
-    box_px: float | int,
-    iou_threshold: float | int = DEFAULT_IOU_THRESHOLD,
+    box_px: float,
+    iou_threshold: float = DEFAULT_IOU_THRESHOLD,
 ) -> Bool[np.ndarray, " n"]:
     """Tell which picks of one micrograph hit a particle.
 

@@ -55,7 +55,7 @@ class MicrographResult:
     picks: Float[np.ndarray, "n 2"]
     scores: Float[np.ndarray, " n"]
     particles: Float[np.ndarray, "m 2"]
-    box_px: float | int
+    box_px: float
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Metrics:
         return {name: None if math.isnan(value) else value for name, value in asdict(self).items()}
 
 
-def score_picks(results: Iterable[MicrographResult], iou_threshold: float | int = DEFAULT_IOU_THRESHOLD) -> ScoredPicks:
+def score_picks(results: Iterable[MicrographResult], iou_threshold: float = DEFAULT_IOU_THRESHOLD) -> ScoredPicks:
     """Match every micrograph's picks with its particles and pool them."""
     return pool(
         (
@@ -126,7 +126,7 @@ def summarise(picks: ScoredPicks, micrographs: int, threshold: float | None = No
 
 def evaluate(
     results: list[MicrographResult],
-    iou_threshold: float | int = DEFAULT_IOU_THRESHOLD,
+    iou_threshold: float = DEFAULT_IOU_THRESHOLD,
     threshold: float | None = None,
 ) -> Metrics:
     """Evaluate picks on micrographs with known particles: match, pool, summarise."""

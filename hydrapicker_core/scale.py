@@ -12,8 +12,8 @@ MIN_DIAMETER_PX = 5
 
 
 def working_scale(
-    pixel_size_angstrom: float | int,
-    diameter_angstrom: float | int,
+    pixel_size_angstrom: float,
+    diameter_angstrom: float,
     box_px: int = DEFAULT_BOX_PX,
 ) -> float:
     """Working pixels per original pixel, such that the particle's diameter becomes `box_px`.
@@ -55,6 +55,6 @@ def working_scale(
     return box_px * pixel_size_angstrom / diameter_angstrom
 
 
-def working_shape(height: int, width: int, scale: float | int) -> tuple[int, int]:
+def working_shape(height: int, width: int, scale: float) -> tuple[int, int]:
     """Height and width at the working scale, in whole pixels and at least 1 each."""
     return max(1, round(height * scale)), max(1, round(width * scale))

@@ -73,7 +73,7 @@ def test_equal_scores_go_by_order_and_equal_overlaps_to_the_first_particle() -> 
     at = np.array([[10.0, 10.0]])
     assert match_picks(np.repeat(at, 3, 0), np.ones(3), at, BOX).tolist() == [True, False, False]
     # The first pick takes the particle on its right, as it is given first, and leaves the left one to the second.
-    hits = match_picks(np.array([[10.0, 10.0], [7.0, 10.0]]), np.ones(2), np.array([[12.0, 10.0], [8.0, 10.0]]), BOX)
+    hits = match_picks(np.array([[10.0, 10.0], [6.0, 10.0]]), np.ones(2), np.array([[12.0, 10.0], [8.0, 10.0]]), BOX)
     assert hits.tolist() == [True, True]
 
 
