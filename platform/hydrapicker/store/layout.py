@@ -1,0 +1,128 @@
+"""What lies where in a store: names of files, and the manifest that says which versions of a dataset there are.
+
+::
+
+    <root>/<dataset>/manifest.json          the versions there are, and the current one; written last
+    <root>/<dataset>/v0001/index.parquet    a row per micrograph
+    <root>/<dataset>/v0001/00000.shard      micrographs back to back
+    <root>/<dataset>/v0002/journal/...      an ingest under way: v0002 is not in the manifest, so it does not exist yet
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+
+from hydrapicker.errors import StoreError
+
+__all__ = [
+    "FORMAT_VERSION",
+    "INDEX",
+    "JOURNAL",
+    "MANIFEST",
+    "NORMALISATION",
+    "SPLITS",
+    "Manifest",
+    "VersionEntry",
+    "check_format",
+    "shard_name",
+    "version_name",
+]
+
+FORMAT_VERSION = 1
+NORMALISATION = "median-mad-clip6"
+"""Name of what `hydrapicker_core.preprocess.prepare` does to pixels; another recipe gets another name."""
+MANIFEST = "manifest.json"
+INDEX = "index.parquet"
+JOURNAL = "journal"
+SPLITS = ("train", "val", "test")
+
+
+def version_name(number: int) -> str:
+    """Name version ``number`` (from 1)."""
+    return f"v{number:04d}"
+
+
+def shard_name(number: int) -> str:
+    """Name shard ``number`` (from 0) of a version."""
+    return f"{number:05d}.shard"
+
+
+def check_format(found: object, where: str) -> None:
+    """Refuse what another version of HydraPicker wrote in a format this one does not know."""
+    if found != FORMAT_VERSION:
+        raise StoreError(
+            f"{where}: format version {found!r}, but this HydraPicker reads {FORMAT_VERSION}; "
+            "use the HydraPicker that wrote it, or ingest again"
+        )
+
+
+@dataclass(frozen=True)
+class VersionEntry:
+    """What the manifest says about one version.
+
+    Attributes:
+        fingerprint: sha256 of the version's index, in hex.
+        created: When it was written, ISO 8601 in UTC.
+        micrographs: Number of micrographs per split.
+        particles: Number of particles per split.
+    """
+
+    fingerprint: str
+    created: str
+    micrographs: Mapping[str, int]
+    particles: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The versions of a dataset.
+
+    Attributes:
+        name: The dataset's name.
+        current: Name of the version that is used when none is asked for.
+        versions: Entry of every version, by its name.
+    """
+
+    name: str
+    current: str
+    versions: Mapping[str, VersionEntry]
+
+    @property
+    def next_version(self) -> str:
+        """Name of the first version that is free."""
+        return version_name(1 + max((int(version[1:]) for version in self.versions), default=0))
+
+    def with_version(self, version: str, entry: VersionEntry) -> "Manifest":
+        """Return this manifest with one more version, which becomes the current one."""
+        return replace(self, current=version, versions=MappingProxyType({**self.versions, version: entry}))
+
+    def to_bytes(self) -> bytes:
+        """Write as JSON."""
+        content = {
+            "format_version": FORMAT_VERSION,
+            "name": self.name,
+            "current": self.current,
+            "versions": {version: asdict(entry) for version, entry in sorted(self.versions.items())},
+        }
+        return (json.dumps(content, indent=2) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, where: str) -> "Manifest":
+        """Read from JSON; ``where`` names the file in errors.
+
+        Raises
+        ------
+        StoreError
+            When it is not a manifest, or of a format version that is not known.
+        """
+        try:
+            found = json.loads(content)
+            check_format(found["format_version"], where)
+            versions = {version: VersionEntry(**entry) for version, entry in found["versions"].items()}
+            return cls(found["name"], found["current"], MappingProxyType(versions))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreError(
+                f"{where}: not a dataset's manifest ({type(error).__name__}: {error}); "
+                "restore it from a copy, or remove its folder and ingest again"
+            ) from error

@@ -1,0 +1,212 @@
+"""Reading: a store of datasets, a dataset of micrographs, and every byte checked."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from hydrapicker.errors import DatasetNotFoundError, StoreError
+from hydrapicker.store.index import Contrast, IndexMeta, Row, fingerprint_of, index_from_bytes, rows_of
+from hydrapicker.store.layout import INDEX, MANIFEST, SPLITS, Manifest
+from hydrapicker.store.location import Location, default_store
+from hydrapicker_registry.names import nearest, validate_dataset_name
+
+__all__ = ["Dataset", "Store", "StoredMicrograph"]
+
+_DTYPES = {"float16": np.dtype("<f2")}
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMicrograph:
+    """A prepared micrograph with its particles.
+
+    Attributes:
+        id: The micrograph's name, unique in its dataset.
+        image: float32 (height, width), normalised, particles dark.
+        particles: float32 (n, 2), x then y, in pixels of ``image``.
+        background_mean: Mean of the background of ``image``.
+        background_std: Standard deviation of the background of ``image``.
+        scale_x: Working / original pixels along x: ``x_original = x / scale_x``.
+        scale_y: Working / original pixels along y.
+        pixel_size_angstrom: Pixel size of the original image.
+        original_height: Height of the original image in pixels.
+        original_width: Width of the original image in pixels.
+    """
+
+    id: str
+    image: NDArray[np.float32]
+    particles: NDArray[np.float32]
+    background_mean: float
+    background_std: float
+    scale_x: float
+    scale_y: float
+    pixel_size_angstrom: float
+    original_height: int
+    original_width: int
+
+
+class Dataset:
+    """One version of a dataset; it never changes. Safe to read from several threads.
+
+    Made by :meth:`Store.open`. ``name``, ``version``, ``fingerprint`` and ``created`` are strings; ``meta`` is what
+    holds for all of its micrographs.
+    """
+
+    def __init__(self, location: Location, manifest: Manifest, version: str) -> None:
+        entry = manifest.versions[version]
+        self.name, self.version, self.created = manifest.name, version, entry.created
+        self._location, self._folder = location, f"{manifest.name}/{version}"
+        content = location.read(f"{self._folder}/{INDEX}")
+        self.fingerprint = fingerprint_of(content)
+        where = location.url(f"{self._folder}/{INDEX}")
+        if self.fingerprint != entry.fingerprint:
+            raise StoreError(
+                f"{where}: damaged, its sha256 is not the manifest's; ingest the same input again to repair it"
+            )
+        table, meta = index_from_bytes(content, where)
+        self.meta: IndexMeta = meta
+        self.rows: tuple[Row, ...] = rows_of(table)
+
+    def __repr__(self) -> str:
+        return f"Dataset({self.name!r}, {self.version!r}, {len(self.rows)} micrographs)"
+
+    def __len__(self) -> int:
+        """Return the number of micrographs."""
+        return len(self.rows)
+
+    @property
+    def box_px(self) -> int:
+        """Side of a particle's box in working pixels."""
+        return self.meta.box_px
+
+    @property
+    def diameter_angstrom(self) -> float:
+        """The particle's diameter."""
+        return self.meta.diameter_angstrom
+
+    @property
+    def contrast(self) -> Contrast:
+        """Whether particles were dark or light in the original files."""
+        return self.meta.contrast
+
+    @cached_property
+    def _splits(self) -> dict[str, tuple[int, ...]]:
+        return {split: tuple(i for i, row in enumerate(self.rows) if row.split == split) for split in SPLITS}
+
+    def split(self, name: str) -> tuple[int, ...]:
+        """Return the row numbers of ``train``, ``val`` or ``test``, ascending."""
+        return self._splits[name]
+
+    def read(self, row: int) -> StoredMicrograph:
+        """Read one micrograph and check its bytes.
+
+        Parameters
+        ----------
+        row : int
+            Row number, the position in ``rows``.
+
+        Raises
+        ------
+        StoreError
+            When the bytes are missing or are not those that were ingested.
+        """
+        entry = self.rows[row]
+        dtype = _DTYPES.get(entry.dtype)
+        if dtype is None:
+            raise StoreError(f"{self._named(entry)}: unknown pixel type {entry.dtype!r}; update HydraPicker")
+        content = self.read_checked(row)
+        image = np.frombuffer(content, dtype).reshape(entry.height, entry.width).astype(np.float32)
+        return StoredMicrograph(
+            id=entry.id,
+            image=image,
+            particles=entry.particles.copy(),
+            background_mean=entry.background_mean,
+            background_std=entry.background_std,
+            scale_x=entry.width / entry.original_width,
+            scale_y=entry.height / entry.original_height,
+            pixel_size_angstrom=entry.pixel_size_angstrom,
+            original_height=entry.original_height,
+            original_width=entry.original_width,
+        )
+
+    def read_checked(self, row: int) -> bytes:
+        """Read one micrograph's bytes as stored and check them (see :meth:`read`)."""
+        entry = self.rows[row]
+        try:
+            content = self._location.read_range(f"{self._folder}/{entry.shard}", entry.offset, entry.length)
+        except StoreError as error:
+            raise StoreError(f"{self._named(entry)}: {error}") from error
+        if xxhash.xxh3_128_hexdigest(content) != entry.checksum:
+            found = f"{len(content)} of {entry.length} bytes" if len(content) != entry.length else "other bytes"
+            raise StoreError(
+                f"{self._named(entry)} is damaged ({found}, the checksum does not match); "
+                "ingest the same input again to repair it"
+            )
+        return content
+
+    def _named(self, entry: Row) -> str:
+        return f"dataset {self.name} {self.version}, shard {entry.shard}, micrograph {entry.id}"
+
+
+class Store:
+    """A store of datasets.
+
+    Parameters
+    ----------
+    root : str, optional
+        A folder or any fsspec URL; by default :func:`~hydrapicker.store.location.default_store`.
+    """
+
+    def __init__(self, root: str | None = None) -> None:
+        self.location = Location(root or default_store())
+
+    def __repr__(self) -> str:
+        return f"Store({self.location.root!r})"
+
+    def names(self) -> tuple[str, ...]:
+        """List the names of the datasets, sorted."""
+        return tuple(name for name in self.location.names() if self.location.exists(f"{name}/{MANIFEST}"))
+
+    def manifest(self, name: str) -> Manifest | None:
+        """Read what versions a dataset has; None when there is no such dataset.
+
+        Raises
+        ------
+        InvalidInputError
+            When a dataset cannot have this name.
+        StoreError
+            When the store cannot be read.
+        """
+        validate_dataset_name(name)
+        path = f"{name}/{MANIFEST}"
+        if not self.location.exists(path):
+            return None
+        return Manifest.from_bytes(self.location.read(path), self.location.url(path))
+
+    def open(self, name: str, version: str | None = None) -> Dataset:
+        """Open a dataset, by default its current version.
+
+        Raises
+        ------
+        DatasetNotFoundError
+            When there is no dataset or version of this name; the message has the nearest names.
+        StoreError
+            When its index is damaged or of a format that is not known.
+        """
+        manifest = self.manifest(name)
+        if manifest is None:
+            raise DatasetNotFoundError(f"no dataset {name} in {self.location.root}; {self._nearest(name)}")
+        version = version or manifest.current
+        if version not in manifest.versions:
+            there = ", ".join(sorted(manifest.versions))
+            raise DatasetNotFoundError(f"dataset {name} has no version {version}; there are {there}")
+        return Dataset(self.location, manifest, version)
+
+    def _nearest(self, name: str) -> str:
+        names = self.names()
+        if not names:
+            return "the store is empty: make a dataset with `hydrapicker ingest`, or check --store or HYDRAPICKER_STORE"
+        close = nearest(name, names)
+        return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names[:10])}"

@@ -1,0 +1,246 @@
+"""What holds for a store anywhere: one suite over every kind of root (see the fixture ``root``)."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hydrapicker.errors import DatasetNotFoundError, InvalidInputError, StoreError
+from hydrapicker.store.describe import describe, summaries
+from hydrapicker.store.draft import Draft
+from hydrapicker.store.location import Location
+from hydrapicker.store.store import Store
+
+
+def test_what_was_written_is_read(root, write_dataset):
+    rows, images = write_dataset(root)
+    dataset = Store(root).open("toy")
+    assert (dataset.name, dataset.version, dataset.box_px, dataset.contrast) == ("toy", "v0001", 21, "dark")
+    assert dataset.diameter_angstrom == 120.0
+    assert len(dataset) == len(rows)
+    for number, (row, image) in enumerate(zip(rows, images, strict=True)):
+        read = dataset.read(number)
+        assert read.id == row.id
+        assert read.image.dtype == np.float32
+        np.testing.assert_array_equal(read.image, image.astype(np.float32))
+        np.testing.assert_array_equal(read.particles, row.particles)
+        assert read.particles.dtype == np.float32
+        assert read.particles.shape == (number % 3, 2)
+        assert (read.scale_x, read.scale_y) == (row.width / row.original_width, row.height / row.original_height)
+        assert (read.background_mean, read.background_std, read.pixel_size_angstrom) == (0.125, 0.5, 1.5)
+        assert (read.original_height, read.original_width) == (row.original_height, row.original_width)
+
+
+def test_what_is_read_may_be_changed(root, write_dataset):
+    write_dataset(root)
+    dataset = Store(root).open("toy")
+    dataset.read(2).image[:] = 0
+    dataset.read(2).particles[:] = 0
+    assert dataset.read(2).image.any()
+    assert dataset.read(2).particles.any()
+
+
+def test_splits_are_row_numbers(root, write_dataset):
+    write_dataset(root)
+    dataset = Store(root).open("toy")
+    assert [dataset.split(name) for name in ("test", "val", "train")] == [(0,), (1,), (2, 3, 4, 5, 6)]
+
+
+def test_the_empty_store(root):
+    assert Store(root).names() == ()
+    assert summaries(Store(root)) == []
+    with pytest.raises(DatasetNotFoundError, match="the store is empty"):
+        Store(root).open("toy")
+
+
+def test_an_unknown_dataset_is_told_with_the_nearest_names(root, write_dataset):
+    for name in ("PDB-6b7n", "PDB-4hhb", "EMPIAR-10017"):
+        write_dataset(root, name)
+    store = Store(root)
+    assert store.names() == ("EMPIAR-10017", "PDB-4hhb", "PDB-6b7n")
+    with pytest.raises(DatasetNotFoundError, match=r"no dataset pdb-6b7 in .*did you mean PDB-6b7n"):
+        store.open("pdb-6b7")
+    with pytest.raises(DatasetNotFoundError, match=r"has no version v0002; there are v0001"):
+        store.open("PDB-4hhb", "v0002")
+    with pytest.raises(InvalidInputError, match="not allowed"):
+        store.open("../PDB-4hhb")
+
+
+def test_versions_stay_as_they_are(root, write_dataset):
+    write_dataset(root, seed=0)
+    first = Store(root).open("toy")
+    write_dataset(root, seed=1)
+    second = Store(root).open("toy")
+    assert (first.version, second.version) == ("v0001", "v0002")
+    assert first.fingerprint != second.fingerprint
+    again = Store(root).open("toy", "v0001")
+    assert again.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(again.read(0).image, first.read(0).image)
+
+
+def test_the_same_content_makes_no_version(root, make_rows, write_shards, meta):
+    rows, images = make_rows(5)
+    results = []
+    for identity in ("one", "other"):
+        draft = Draft(Location(root), meta("toy"), identity)
+        write_shards(draft, rows, images)
+        results.append(draft.commit())
+    assert [unchanged for _, _, unchanged, _ in results] == [False, True]
+    assert not Location(root).exists("toy/v0002/index.parquet")
+    assert list(Store(root).manifest("toy").versions) == ["v0001"]
+
+
+def test_a_draft_is_no_version_until_it_is_committed(root, make_rows, write_shards, meta):
+    rows, images = make_rows(5)
+    draft = Draft(Location(root), meta("toy"), "one")
+    write_shards(draft, rows, images)
+    assert Store(root).names() == ()
+    draft.commit()
+    assert Store(root).names() == ("toy",)
+    assert not Location(root).exists("toy/v0001/journal/draft.json")
+
+
+def test_a_draft_of_the_same_input_continues(root, make_rows, write_shards, meta):
+    rows, images = make_rows(6)
+    write_shards(Draft(Location(root), meta("toy"), "same"), rows[:4], images[:4])
+    draft = Draft(Location(root), meta("toy"), "same")
+    assert [row.id for row in draft.rows] == [row.id for row in rows[:4]]
+    write_shards(draft, rows[4:], images[4:])
+    draft.commit()
+    dataset = Store(root).open("toy")
+    for number, image in enumerate(images):
+        np.testing.assert_array_equal(dataset.read(number).image, image.astype(np.float32))
+
+
+def test_a_draft_of_another_input_is_discarded(root, make_rows, write_shards, meta):
+    rows, images = make_rows(6)
+    write_shards(Draft(Location(root), meta("toy"), "one"), rows, images)
+    assert Draft(Location(root), meta("toy"), "other").rows == ()
+    assert not Location(root).exists("toy/v0001/00000.shard")
+
+
+def test_a_shard_that_is_not_whole_is_written_again(root, make_rows, write_shards, meta):
+    rows, images = make_rows(6)
+    write_shards(Draft(Location(root), meta("toy"), "same"), rows, images)
+    Location(root).write("toy/v0001/00001.shard", b"short")
+    assert len(Draft(Location(root), meta("toy"), "same").rows) == 2
+
+
+def test_two_ingests_at_once_do_not_mix(root, make_rows, write_shards, meta):
+    rows, images = make_rows(6)
+    first = Draft(Location(root), meta("toy"), "first")
+    write_shards(first, rows, images)
+    second = Draft(Location(root), meta("toy"), "second")
+    with pytest.raises(StoreError, match="another ingest"):
+        first.commit()
+    write_shards(second, *make_rows(6, seed=1))
+    second.commit()
+    dataset = Store(root).open("toy")
+    assert all(dataset.read(number).image.size for number in range(6))
+
+
+@pytest.mark.parametrize("position", [0, 700, -1])
+def test_a_flipped_byte_is_never_read(root, write_dataset, position):
+    write_dataset(root)
+    location = Location(root)
+    content = bytearray(location.read("toy/v0001/00002.shard"))
+    content[position] ^= 0x10
+    location.write("toy/v0001/00002.shard", bytes(content))
+    dataset = Store(root).open("toy")
+    failures = []
+    for number, row in enumerate(dataset.rows):
+        try:
+            dataset.read(number)
+        except StoreError as error:
+            failures.append((row.shard, str(error)))
+    ((shard, message),) = failures
+    assert shard == "00002.shard"
+    assert "dataset toy v0001, shard 00002.shard, micrograph m00" in message
+    assert "ingest the same input again" in message
+    assert "\n" not in message
+
+
+def test_a_short_or_missing_shard_is_told(root, write_dataset):
+    write_dataset(root)
+    location = Location(root)
+    location.write("toy/v0001/00000.shard", location.read("toy/v0001/00000.shard")[:-3])
+    location.remove("toy/v0001/00001.shard")
+    dataset = Store(root).open("toy")
+    dataset.read(0)
+    with pytest.raises(StoreError, match=r"micrograph m001.mrc is damaged \(\d+ of \d+ bytes"):
+        dataset.read(1)
+    with pytest.raises(StoreError, match=r"micrograph m002.mrc: cannot read .*00001.shard"):
+        dataset.read(2)
+
+
+def test_writing_the_same_again_repairs(root, make_rows, write_shards, meta):
+    rows, images = make_rows(6)
+    location = Location(root)
+    for identity in ("one", "two"):
+        draft = Draft(location, meta("toy"), identity)
+        write_shards(draft, rows, images)
+        _, _, unchanged, repaired = draft.commit()
+        if identity == "one":
+            location.write("toy/v0001/00001.shard", b"x" * location.size("toy/v0001/00001.shard"))
+            location.remove("toy/v0001/00002.shard")
+            location.write("toy/v0001/index.parquet", b"broken")
+    assert unchanged
+    assert repaired == ("00001.shard", "00002.shard", "index.parquet")
+    dataset = Store(root).open("toy")
+    for number, image in enumerate(images):
+        np.testing.assert_array_equal(dataset.read(number).image, image.astype(np.float32))
+
+
+def test_a_damaged_index_is_refused(root, write_dataset):
+    write_dataset(root)
+    location = Location(root)
+    content = bytearray(location.read("toy/v0001/index.parquet"))
+    content[len(content) // 2] ^= 0x01
+    location.write("toy/v0001/index.parquet", bytes(content))
+    with pytest.raises(StoreError, match="sha256"):
+        Store(root).open("toy")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"format_version": 1, "name": "toy"}'])
+def test_a_damaged_manifest_is_refused(root, write_dataset, content):
+    write_dataset(root)
+    Location(root).write("toy/manifest.json", content)
+    with pytest.raises(StoreError, match="not a dataset's manifest"):
+        Store(root).open("toy")
+
+
+def test_an_unknown_format_version_is_refused(root, write_dataset):
+    write_dataset(root)
+    location = Location(root)
+    manifest = json.loads(location.read("toy/manifest.json"))
+    location.write("toy/manifest.json", json.dumps({**manifest, "format_version": 2}).encode())
+    with pytest.raises(StoreError, match=r"manifest.json: format version 2, but this HydraPicker reads 1"):
+        Store(root).open("toy")
+
+
+def test_an_index_cannot_lead_out_of_the_store(root, make_rows, meta):
+    rows, images = make_rows(3)
+    draft = Draft(Location(root), meta("toy"), "one")
+    draft.add_shard(images[0].tobytes(), [replace(rows[0], shard="../../../etc/passwd")])
+    draft.commit()
+    with pytest.raises(StoreError, match="outside the store"):
+        Store(root).open("toy").read(0)
+
+
+def test_describe_counts_what_was_written(root, write_dataset):
+    rows, _ = write_dataset(root)
+    write_dataset(root, "other", count=3)
+    found = describe(Store(root).open("toy"))
+    assert found["micrographs"] == {"train": 5, "val": 1, "test": 1}
+    assert found["particles"] == {"train": sum(n % 3 for n in range(2, 7)), "val": 1, "test": 0}
+    assert found["pixel_size_angstrom"] == [1.5, 1.5]
+    assert found["width"] == [min(r.original_width for r in rows), max(r.original_width for r in rows)]
+    assert found["shards"] == 4
+    json.dumps(found)
+    first, second = summaries(Store(root))
+    assert (first["name"], second["name"]) == ("other", "toy")
+    assert second["micrographs"] == found["micrographs"]
+    assert second["particles"] == found["particles"]
+    assert second["fingerprint"] == found["fingerprint"]
+    json.dumps(first)

@@ -1,0 +1,301 @@
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+
+from hydrapicker.errors import InvalidInputError, MicrographError, ParticlesError, StoreError
+from hydrapicker.store.config import IngestConfig
+from hydrapicker.store.ingest import ingest
+from hydrapicker.store.location import Location
+from hydrapicker.store.store import Store
+from hydrapicker.store.survey import micrograph_ids
+from hydrapicker_core.preprocess import prepare
+
+DIAMETER = 84.0  # at 2 Angstrom per pixel 42 pixels, so the working scale is one half
+
+
+@pytest.fixture
+def config(lab, root):
+    micrographs, particles = lab()
+    return IngestConfig("toy", (micrographs,), particles, DIAMETER, store=root, workers=2, shard_megabytes=0.005)
+
+
+def files_of(root: str) -> dict[str, bytes]:
+    location = Location(root)
+    return {name: location.read(f"toy/v0001/{name}") for name in location.names("toy/v0001")}
+
+
+def test_what_goes_in_comes_out(config, root, lab):
+    calls = []
+    report = ingest(config, lambda *call: calls.append(call))
+    assert (report.name, report.version, report.unchanged) == ("toy", "v0001", False)
+    assert report.micrographs == {"train": 4, "val": 1, "test": 1}
+    assert report.particles == {"train": 20, "val": 5, "test": 5}
+    assert calls[0] == (0, 6, "ingesting toy")
+    assert calls[-1] == (6, 6, "ingesting toy")
+    dataset = Store(root).open("toy")
+    assert dataset.fingerprint == report.fingerprint
+    assert [row.id for row in dataset.rows] == [f"mic{n:02d}.mrc" for n in range(6)]
+    assert len({row.shard for row in dataset.rows}) == 6
+    star = np.loadtxt(Path(config.particles).read_text().splitlines()[6:], usecols=(1, 2)).reshape(6, 5, 2)
+    for number in range(6):
+        read = dataset.read(number)
+        original = mrcfile.read(Path(config.micrographs[0]).parent / read.id)
+        expected = prepare(torch.from_numpy(original.copy()), 0.5)
+        np.testing.assert_array_equal(read.image, expected.image.half().float().numpy())
+        np.testing.assert_allclose(read.particles / [read.scale_x, read.scale_y], star[number], atol=1e-3)
+        assert (read.scale_x, read.scale_y) == (0.5, 0.5)
+        assert read.background_std == pytest.approx(expected.background.std)
+        assert read.pixel_size_angstrom == 2.0
+    assert set(files_of(root)) == {"index.parquet", *(f"{n:05d}.shard" for n in range(6))}
+
+
+def test_light_particles_are_stored_dark(config, root):
+    ingest(config)
+    ingest(replace(config, contrast="light"))
+    dark, light = Store(root).open("toy", "v0001"), Store(root).open("toy", "v0002")
+    assert light.contrast == "light"
+    np.testing.assert_allclose(light.read(0).image, -dark.read(0).image, atol=1e-2)
+
+
+def test_the_number_of_workers_changes_nothing(config, lab, tmp_path):
+    for workers in (1, 2):
+        ingest(replace(config, store=str(tmp_path / f"store{workers}"), workers=workers))
+    assert files_of(str(tmp_path / "store1")) == files_of(str(tmp_path / "store2"))
+
+
+def test_the_same_input_again_makes_no_version(config, root):
+    first = ingest(config)
+    again = ingest(config)
+    assert again.unchanged
+    assert (again.version, again.fingerprint) == ("v0001", first.fingerprint)
+    assert again.micrographs == first.micrographs
+    assert list(Store(root).manifest("toy").versions) == ["v0001"]
+    changed = ingest(replace(config, split_seed=3))
+    assert (changed.version, changed.unchanged) == ("v0002", False)
+
+
+def test_the_same_input_again_repairs(config, root):
+    ingest(config)
+    before = files_of(root)
+    Location(root).write("toy/v0001/00003.shard", b"rubbish")
+    with pytest.raises(StoreError, match="ingest the same input again to repair it"):
+        Store(root).open("toy").read(3)
+    assert ingest(config).repaired == ("00003.shard",)
+    assert files_of(root) == before
+
+
+def test_micrographs_without_particles(lab, root):
+    micrographs, particles = lab(count=7, empty=2)
+    config = IngestConfig("toy", (micrographs,), particles, DIAMETER, store=root, workers=2)
+    report = ingest(config)
+    assert [Path(path).name for path in report.skipped_empty] == ["mic00.mrc", "mic01.mrc"]
+    assert sum(report.micrographs.values()) == 5
+    report = ingest(replace(config, keep_empty=True))
+    assert report.skipped_empty == ()
+    dataset = Store(root).open("toy")
+    assert len(dataset) == 7
+    assert dataset.read(0).particles.shape == (0, 2)
+
+
+KILLED = """
+import sys, time
+from hydrapicker.store.config import IngestConfig
+from hydrapicker.store.ingest import ingest
+name, micrographs, particles, store = sys.argv[1:]
+config = IngestConfig(name, (micrographs,), particles, 84.0, store=store, workers=2, shard_megabytes=0.005)
+ingest(config, lambda done, total, label: time.sleep(0.1))
+"""
+
+
+def test_a_killed_ingest_continues(lab, tmp_path):
+    micrographs, particles = lab(count=20)
+    store = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED, "toy", micrographs, particles, str(store)]
+    process = subprocess.Popen(command)
+    journal = store / "toy" / "v0001" / "journal"
+    deadline = time.monotonic() + 60
+    while len(list(journal.glob("*.parquet"))) < 5:
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert Store(str(store)).names() == ()
+
+    config = IngestConfig(
+        "toy", (micrographs,), particles, DIAMETER, store=str(store), workers=1, shard_megabytes=0.005
+    )
+    report = ingest(config)
+    assert 5 <= report.continued_from < 20
+    undisturbed = str(tmp_path / "undisturbed")
+    assert ingest(replace(config, store=undisturbed)).continued_from == 0
+    assert files_of(str(store)) == files_of(undisturbed)
+    assert sorted(path.name for path in (store / "toy").iterdir()) == ["manifest.json", "v0001"]
+
+
+def test_a_full_disk_is_one_line_and_the_same_command_continues(lab, tmp_path):
+    micrographs, particles = lab()
+    store = str(tmp_path / "store")
+    script = (
+        "import sys\nfrom hydrapicker.errors import StoreError\nfrom hydrapicker.store.config import IngestConfig\n"
+        "from hydrapicker.store.ingest import ingest\n"
+        "try:\n    ingest(IngestConfig('toy', (sys.argv[1],), sys.argv[2], 84.0, store=sys.argv[3]))\n"
+        "except StoreError as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, micrographs, particles, store],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
+    )
+    assert done.stdout.startswith("cannot write ")
+    assert done.stdout.count("\n") == 1
+    assert Store(store).names() == ()
+    assert ingest(IngestConfig("toy", (micrographs,), particles, DIAMETER, store=store)).version == "v0001"
+
+
+def rewrite(config: IngestConfig, number: int, image: np.ndarray | None = None, voxel_size: float = 2.0) -> Path:
+    path = Path(config.micrographs[0]).parent / f"mic{number:02d}.mrc"
+    image = mrcfile.read(path) if image is None else image
+    with mrcfile.new(path, np.zeros_like(image), overwrite=True) as file:
+        file.voxel_size = voxel_size
+    path.write_bytes(path.read_bytes()[:1024] + image.tobytes())  # mrcfile warns of NaN
+    return path
+
+
+@pytest.mark.parametrize("what", ["nan", "constant"])
+def test_bad_pixels_name_the_file_and_leave_nothing(config, root, what):
+    image = np.full((90, 120), np.nan if what == "nan" else 7, np.float32)
+    if what == "nan":
+        image[1:] = 0.5
+    path = rewrite(config, 4, image)
+    with pytest.raises(InvalidInputError, match=f"^{path}: ") as caught:
+        ingest(config)
+    assert "\n" not in str(caught.value)
+    assert Store(root).names() == ()
+    assert Location(root).names("toy") == ()
+
+
+def test_bad_pixels_leave_the_version_there_is(config, root):
+    first = ingest(config)
+    rewrite(config, 4, np.full((90, 120), 7, np.float32))
+    with pytest.raises(MicrographError):
+        ingest(config)
+    assert Store(root).open("toy").fingerprint == first.fingerprint
+    assert Location(root).names("toy") == ("manifest.json", "v0001")
+
+
+def test_a_truncated_micrograph(config, root):
+    path = Path(config.micrographs[0]).parent / "mic03.mrc"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(MicrographError, match=f"^{path}: truncated"):
+        ingest(config)
+    assert Location(root).names() == ()
+
+
+def test_what_is_checked_before_anything_is_written(config, root, tmp_path):
+    path = rewrite(config, 0, voxel_size=0)
+    with pytest.raises(MicrographError, match=f"^{path}: its header has no pixel size; give --pixel-size-angstrom"):
+        ingest(config)
+    with pytest.raises(MicrographError, match="larger than the image of 120 x 90 pixels"):
+        ingest(replace(config, pixel_size_angstrom=2.0, diameter_angstrom=200))
+    with pytest.raises(InvalidInputError, match="at least 5 are needed"):
+        ingest(replace(config, pixel_size_angstrom=2.0, diameter_angstrom=9))
+    with pytest.raises(InvalidInputError, match="leave none to train on"):
+        ingest(replace(config, pixel_size_angstrom=2.0, test_size=5))
+    with pytest.raises(InvalidInputError, match="nowhere"):
+        ingest(replace(config, micrographs=(str(tmp_path / "nowhere" / "*.mrc"),)))
+    with pytest.raises(InvalidInputError, match="nothing"):
+        ingest(replace(config, particles=str(tmp_path / "nothing.star")))
+    assert Location(root).names() == ()
+
+
+def test_particles_of_missing_micrographs_and_outside(config, root):
+    star = Path(config.particles)
+    good = star.read_text()
+    star.write_text(good + "mics/elsewhere.mrc 10 10\n")
+    with pytest.raises(ParticlesError, match=r"elsewhere\.mrc"):
+        ingest(config)
+    star.write_text(good + "mics/mic01.mrc 500 10\n")
+    with pytest.raises(ParticlesError, match=r"outside"):
+        ingest(config)
+    assert Location(root).names() == ()
+    many = "".join(f"mics/mic02.mrc {10 + n / 10} 20\n" for n in range(200))
+    star.write_text(good + many + "mics/mic01.mrc 500 10\n")
+    report = ingest(config)
+    assert report.dropped_outside == 1
+    assert sum(report.particles.values()) == 230
+
+
+def test_a_pixel_size_given_wins_over_the_header(config, root):
+    ingest(replace(config, pixel_size_angstrom=1.0, diameter_angstrom=42))
+    read = Store(root).open("toy").read(0)
+    assert (read.pixel_size_angstrom, read.scale_x) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"name": "a/b"}, "not allowed"),
+        ({"name": ".."}, "not allowed"),
+        ({"micrographs": "mics/*.mrc"}, "give a list"),
+        ({"micrographs": ()}, "give a list"),
+        ({"diameter_angstrom": 0}, "diameter_angstrom is 0"),
+        ({"diameter_angstrom": float("nan")}, "diameter_angstrom is nan"),
+        ({"pixel_size_angstrom": -1.0}, "pixel_size_angstrom is -1"),
+        ({"shard_megabytes": 0}, "shard_megabytes is 0"),
+        ({"workers": 0}, "workers is 0"),
+        ({"box_px": 0}, "box_px is 0"),
+        ({"contrast": "bright"}, "contrast is 'bright'; give 'dark' or 'light'"),
+        ({"test_size": 0}, "a split of 0"),
+    ],
+)
+def test_config_is_validated_when_built(change, message):
+    given = {"name": "toy", "micrographs": ("m/*.mrc",), "particles": "p.star", "diameter_angstrom": 100.0}
+    with pytest.raises(InvalidInputError, match=message):
+        IngestConfig(**{**given, **change})
+
+
+def test_ids_are_file_names_or_paths_where_names_repeat():
+    paths = [Path("/data/a/m1.mrc"), Path("/data/a/m2.mrc")]
+    assert list(micrograph_ids(paths).values()) == ["m1.mrc", "m2.mrc"]
+    paths = [Path("/data/a/m1.mrc"), Path("/data/b/m1.mrc"), Path("/data/b/m2.mrc")]
+    assert list(micrograph_ids(paths).values()) == ["a/m1.mrc", "b/m1.mrc", "b/m2.mrc"]
+
+
+def test_real_micrographs(tmp_path):
+    shared = Path(os.environ.get("HYDRAPICKER_SHARED", Path(__file__).parents[4] / "shared"))
+    data = shared / "data" / "empiar-10146"
+    if not data.exists():
+        pytest.skip(f"no {data}: set HYDRAPICKER_SHARED")
+    config = IngestConfig(
+        "EMPIAR-10146", (str(data / "micrographs"),), str(data / "particles.star"), 120, store=str(tmp_path)
+    )
+    report = ingest(config)
+    assert report.micrographs == {"train": 15, "val": 2, "test": 2}
+    assert sum(report.particles.values()) + report.dropped_outside == 3112
+    dataset = Store(str(tmp_path)).open("EMPIAR-10146")
+    # Apoferritin is a dark shell around a light core: seen so in the mean of all particles, it is at its place.
+    patches = []
+    for number in range(len(dataset)):
+        read = dataset.read(number)
+        for x, y in read.particles.round().astype(int):
+            patch = read.image[max(0, y - 15) : y + 16, max(0, x - 15) : x + 16]
+            if patch.shape == (31, 31):
+                patches.append(patch)
+    mean = np.mean(patches, axis=0)
+    radius = np.hypot(*np.mgrid[-15:16, -15:16]).round()
+    shell = mean[(radius >= 7) & (radius <= 8)].mean()
+    assert shell < mean[radius <= 3].mean() - 0.5
+    assert shell < mean[(radius >= 11) & (radius <= 13)].mean() - 0.5
