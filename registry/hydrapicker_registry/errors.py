@@ -1,0 +1,19 @@
+"""What can go wrong with heads, packages and registries."""
+
+from hydrapicker_core.errors import HydraPickerError, InvalidInputError
+
+
+class HeadNotFoundError(HydraPickerError, LookupError):
+    """No head, version or alias of that name; the message offers the nearest that exist."""
+
+
+class TrunkMismatchError(HydraPickerError, ValueError):
+    """A head meets another trunk than the one it was trained on."""
+
+
+class PackageError(InvalidInputError):
+    """A head or trunk package that is damaged, altered or of an unknown format."""
+
+
+class RegistryError(HydraPickerError, OSError):
+    """A registry that cannot be reached, read or written."""
