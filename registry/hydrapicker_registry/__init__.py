@@ -1,1 +1,42 @@
-"""The head registry of HydraPicker, on MLflow."""
+"""The head registry of HydraPicker, on MLflow. Importing it loads neither torch nor mlflow."""
+
+from hydrapicker_registry.connection import ensure_experiment
+from hydrapicker_registry.errors import HeadNotFoundError, PackageError, RegistryError, TrunkMismatchError
+from hydrapicker_registry.metadata import (
+    HeadInput,
+    HeadMetadata,
+    Training,
+    TrunkInput,
+    TrunkMetadata,
+    TrunkReference,
+    utc_now,
+)
+from hydrapicker_registry.names import GENERIC, parse_head_reference, validate_dataset_name
+from hydrapicker_registry.package import HeadPackage, TrunkPackage, read_package, write_package
+from hydrapicker_registry.registry import HeadRegistry, LoadedHead
+from hydrapicker_registry.versions import HeadVersion
+
+__all__ = [
+    "GENERIC",
+    "HeadInput",
+    "HeadMetadata",
+    "HeadNotFoundError",
+    "HeadPackage",
+    "HeadRegistry",
+    "HeadVersion",
+    "LoadedHead",
+    "PackageError",
+    "RegistryError",
+    "Training",
+    "TrunkInput",
+    "TrunkMetadata",
+    "TrunkMismatchError",
+    "TrunkPackage",
+    "TrunkReference",
+    "ensure_experiment",
+    "parse_head_reference",
+    "read_package",
+    "utc_now",
+    "validate_dataset_name",
+    "write_package",
+]
