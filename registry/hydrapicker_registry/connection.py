@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import urllib.error
 import urllib.request
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from hydrapicker_core.errors import HydraPickerError
 from hydrapicker_registry.errors import RegistryError
+from hydrapicker_registry.quiet import quiet
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -92,20 +92,13 @@ def talking_to(tracking_uri: str) -> Iterator[None]:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.exceptions import MlflowException
 
-    # MLflow logs migrations at INFO, and database errors with a traceback before it raises them
-    loggers = [logging.getLogger(name) for name in ("mlflow.store", "alembic")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with quiet():
+            yield
     except HydraPickerError:
         raise
     except (MlflowException, OSError) as error:
         raise RegistryError(f"MLflow at {tracking_uri}: {_first_line(error)}{_remedy(error)}") from error
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 def _remedy(error: Exception) -> str:

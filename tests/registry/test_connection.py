@@ -1,6 +1,7 @@
 """Where the registry is, and what happens when it is not there."""
 
 import http.server
+import logging
 import os
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from hydrapicker_registry import HeadNotFoundError, HeadRegistry, RegistryError, ensure_experiment
 from hydrapicker_registry.connection import default_tracking_uri, sqlite_file
+from hydrapicker_registry.quiet import quiet
 
 
 def test_importing_loads_neither_torch_nor_mlflow() -> None:
@@ -105,3 +107,15 @@ def test_a_parent_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises(RegistryError, match="data"):
         ensure_experiment(f"sqlite:///{tmp_path}/data/mlflow.db", "training")
+
+
+def test_quiet_ends_with_the_last_of_its_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("mlflow.store")
+    monkeypatch.setattr(logger, "level", logging.INFO + 3)
+    first, second = quiet(), quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert logger.level == logging.CRITICAL
+    second.__exit__(None, None, None)
+    assert logger.level == logging.INFO + 3
