@@ -118,9 +118,12 @@ def detect(
     config = config or InferenceConfig()
     padded = pad(image, background)
     outputs = head_outputs(trunk, heads, padded.image, config.memory_bound_gib)
-    return {
-        name: suppress_duplicates(
-            padded.crop_coordinates(decode(output, config.score_floor)), config.min_distance_boxes * box_px
-        )
-        for name, output in outputs.items()
-    }
+    return {name: decode_padded(output, padded, box_px, config) for name, output in outputs.items()}
+
+
+def decode_padded(
+    output: Float[Tensor, "3 gy gx"], padded: PaddedImage, box_px: float, config: InferenceConfig
+) -> Detections:
+    """Detections from a head's output on a padded image, in pixels of the image without its margin."""
+    detections = padded.crop_coordinates(decode(output, config.score_floor))
+    return suppress_duplicates(detections, config.min_distance_boxes * box_px)

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,8 @@ from hydrapicker_core.errors import InvalidInputError
 
 CELL_PX = 16
 """Side of a head's cell, in working pixels: four convolutions of stride 2."""
+
+Module = TypeVar("Module", bound=nn.Module)
 
 GENERIC = "generic"
 """Dataset name of the generic head (the paper's generalization head)."""
@@ -193,6 +195,11 @@ def multi_head_from_single(single: MultiHeadNetwork, datasets: Iterable[str]) ->
     for name in (GENERIC, *network.datasets):
         network.head(name).load_state_dict(single.generic.state_dict())
     return network
+
+
+def channels_last(module: Module) -> Module:
+    """The same module with its weights in channels-last memory, in which convolutions are faster on CPU and GPU."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]  # torch's stub
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], described_as: str) -> None:

@@ -1,0 +1,66 @@
+"""The command line. ``hydrapicker --help`` imports no command: each is loaded when it is called."""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module, metadata
+
+from hydrapicker.errors import HydraPickerError
+
+COMMANDS = {
+    "simulate": "Simulate a dataset of micrographs from an atomic structure.",
+    "ingest": "Put micrographs and their particles into the dataset store.",
+    "datasets": "List the datasets in the store, or describe one.",
+    "train": "Train trunk, generic head and a head per dataset, and register them.",
+    "contribute": "Train a head for one more dataset on the registered trunk.",
+    "heads": "List the heads in the registry.",
+    "pick": "Pick particles on micrographs with a head.",
+    "evaluate": "Compare picks with particles.",
+}
+
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 1 for what a user can mend, 2 for misuse, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(f"hydrapicker {metadata.version('hydrapicker')}")
+        return 0
+    return run(arguments[0], arguments[1:])
+
+
+def run(command: str, arguments: Sequence[str] | None = None) -> int:
+    """Run one command by name and turn what a user can mend into one line on standard error."""
+    if command not in COMMANDS:
+        print(f"hydrapicker: no command {command!r}: give one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    try:
+        module = import_module(f"hydrapicker.cli.{command}")
+        return int(module.run(list(sys.argv[1:] if arguments is None else arguments)))
+    except HydraPickerError as error:
+        print(f"hydrapicker {command}: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        print(f"hydrapicker {command}: interrupted; run the same command to continue", file=sys.stderr)
+        return _INTERRUPTED
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: hydrapicker COMMAND [OPTIONS]",
+            "",
+            "Particle picking for cryo-EM: one trunk for all datasets, one head per dataset, and a generic head.",
+            "",
+            *lines,
+            "",
+            "hydrapicker COMMAND --help tells a command's options.",
+        ]
+    )

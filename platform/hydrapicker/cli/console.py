@@ -1,0 +1,67 @@
+"""What commands print: a progress bar in a terminal, plain lines in a job's log, tables."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+_LINE_EVERY_SECONDS = 10
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
+    """A function of (done, total, label) that draws a bar on standard error, or prints a line now and then."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _plain_progress(title)
+        return
+    columns = (
+        TextColumn(title),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, label: bar.update(task, completed=done, total=total, description=label)
+
+
+def _plain_progress(title: str) -> Callable[[int, int, str], None]:
+    last = time.monotonic()
+
+    def show(done: int, total: int, label: str) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last > _LINE_EVERY_SECONDS:
+            last = time.monotonic()
+            print(f"{title} {done}/{total} {label}".rstrip(), file=sys.stderr, flush=True)
+
+    return show
+
+
+def say(line: str) -> None:
+    """Print a line at once, also into a pipe."""
+    print(line, flush=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+    """Print a table; numbers are right-aligned, None is a dash."""
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        numbers = all(isinstance(row[i], int | float | None) for row in rows)
+        table.add_column(column, justify="right" if numbers and rows else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    # A pipe has no width of its own: a row is never broken there.
+    console = Console()
+    Console(width=None if console.is_terminal else 200).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,95 @@
+"""A command's options are the fields of its config class: parsing, presets and YAML files."""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import tyro
+import yaml
+
+from hydrapicker.errors import InvalidInputError
+
+Config = TypeVar("Config")
+
+
+def parse(
+    config: type[Config], command: str, arguments: Sequence[str], default: Config | None = None, description: str = ""
+) -> Config:
+    """Build a config from a command's arguments; exits with 2, or 0 for ``--help``, as tyro does.
+
+    Args:
+        config: The config class; its docstring is the help.
+        command: Name of the command, for the usage line.
+        arguments: Of the command.
+        default: What is not given comes from here instead of the class's own defaults.
+        description: Put in place of the class's docstring in the help.
+    """
+    built: Config = tyro.cli(
+        config,
+        prog=f"hydrapicker {command}",
+        args=list(arguments),
+        default=tyro.MISSING_NONPROP if default is None else default,
+        description=description or None,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    return built
+
+
+def parse_preset(
+    config: type[Config], command: str, arguments: Sequence[str], presets: Mapping[str, Callable[[], Config]]
+) -> Config:
+    """As :func:`parse`, with ``--preset NAME`` and ``--config FILE`` (YAML) below the options given."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog=f"hydrapicker {command}")
+    parser.add_argument("--preset", choices=sorted(presets), default="paper")
+    parser.add_argument("--config", type=Path)
+    chosen, rest = parser.parse_known_args(list(arguments))
+    default = presets[chosen.preset]()
+    if chosen.config is not None:
+        default = from_yaml(chosen.config, default)
+    summary = (config.__doc__ or "").splitlines()[0]
+    names = " or ".join(sorted(presets))
+    extra = f"--preset {names} sets all options (here: {chosen.preset}); --config FILE reads them from YAML."
+    return parse(config, command, rest, default, f"{summary} {extra}")
+
+
+def from_yaml(path: Path, default: Config) -> Config:
+    """`default` with the values of a YAML file of the same tree; unknown keys and wrong values are refused."""
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path}: cannot be read ({error}); give a YAML file") from error
+    except yaml.YAMLError as error:
+        raise InvalidInputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    if not isinstance(tree, dict):
+        raise InvalidInputError(f"{path}: not a tree of options; write 'datasets: [...]' and so on")
+    return _overridden(default, tree, str(path))  # type: ignore[no-any-return]  # built as type(default)
+
+
+def _overridden(default: Any, tree: Mapping[str, Any], where: str) -> Any:
+    hints = get_type_hints(type(default))
+    names = [field.name for field in fields(default)]
+    values = {name: getattr(default, name) for name in names}
+    for key, value in tree.items():
+        if key not in values:
+            raise InvalidInputError(f"{where}: unknown option {key!r}: known are {', '.join(names)}")
+        if is_dataclass(values[key]):
+            if not isinstance(value, dict):
+                raise InvalidInputError(f"{where}: {key} is {value!r}: give its options as a tree")
+            values[key] = _overridden(values[key], value, f"{where}: {key}")
+        else:
+            values[key] = _checked(value, hints[key], f"{where}: {key}")
+    try:
+        return type(default)(**values)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{where}: {error}") from error
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        raise InvalidInputError(f"{where} is {value!r}: {error.errors()[0]['msg'].lower()}") from error

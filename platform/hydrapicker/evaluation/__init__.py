@@ -1,0 +1,1 @@
+"""How good heads and picks are."""

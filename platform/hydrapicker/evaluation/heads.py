@@ -1,0 +1,83 @@
+"""Heads judged on stored micrographs: their losses and what they pick against the particles."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hydrapicker.store.store import Dataset, StoredMicrograph
+from hydrapicker_core.inference import MARGIN_PX, InferenceConfig, decode_padded, head_outputs, pad
+from hydrapicker_core.losses import LossConfig, detection_loss
+from hydrapicker_core.metrics import DEFAULT_IOU_THRESHOLD, MicrographResult, ScoredPicks, match_picks, pool
+from hydrapicker_core.network import Head, Trunk
+from hydrapicker_core.preprocess import Background
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """One head on one micrograph.
+
+    Attributes:
+        loss: ``l_loc + lambda_cls * l_cls`` on the whole micrograph.
+        result: Picks and particles, in working pixels.
+    """
+
+    loss: float
+    result: MicrographResult
+
+    def scored(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Scores, hits and the number of particles, ready to be pooled with other micrographs'."""
+        r = self.result
+        hits = match_picks(r.picks, r.scores, r.particles, r.box_px, DEFAULT_IOU_THRESHOLD)
+        return r.scores, hits, len(r.particles)
+
+
+@torch.no_grad()
+def judge(
+    trunk: Trunk,
+    heads: Mapping[str, Head],
+    micrograph: StoredMicrograph,
+    box_px: float,
+    loss: LossConfig,
+    inference: InferenceConfig | None = None,
+) -> dict[str, Judgement]:
+    """Several heads on one micrograph, with one pass through the trunk; all in evaluation mode."""
+    inference = inference or InferenceConfig()
+    device = next(trunk.parameters()).device
+    background = Background(micrograph.background_mean, micrograph.background_std)
+    padded = pad(torch.from_numpy(micrograph.image).float(), background)
+    particles = torch.from_numpy(micrograph.particles)
+    outputs = head_outputs(trunk, heads, padded.image.to(device), inference.memory_bound_gib)
+    judgements = {}
+    for name, output in outputs.items():
+        output = output.cpu()
+        detections = decode_padded(output, padded, box_px, inference)
+        result = MicrographResult(detections.xy.numpy(), detections.score.numpy(), micrograph.particles, box_px)
+        losses = detection_loss(output[None], [particles + MARGIN_PX], box_px, loss)
+        judgements[name] = Judgement(float(losses.total(loss)), result)
+    return judgements
+
+
+def score_heads(
+    trunk: Trunk,
+    heads: Mapping[str, Head],
+    dataset: Dataset,
+    rows: Iterable[int],
+    progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+) -> dict[str, ScoredPicks]:
+    """Every head's picks on a dataset's micrographs, judged and pooled; trunk and heads are put in evaluation mode."""
+    for module in (trunk, *heads.values()):
+        module.eval()
+    rows = tuple(rows)
+    scored: dict[str, list[tuple[np.ndarray, np.ndarray, int]]] = {name: [] for name in heads}
+    for done, row in enumerate(rows, start=1):
+        for name, judgement in judge(trunk, heads, dataset.read(row), dataset.box_px, LossConfig()).items():
+            scored[name].append(judgement.scored())
+        progress(done, len(rows), dataset.name)
+    return {name: pool(parts) for name, parts in scored.items()}
+
+
+def merge(picks: Iterable[ScoredPicks]) -> ScoredPicks:
+    """Pool picks that were pooled in parts, of several datasets for example."""
+    return pool((part.scores, part.hits, part.particles) for part in picks)

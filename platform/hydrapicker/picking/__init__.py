@@ -1,0 +1,1 @@
+"""Picking: a head, micrographs in, picks out."""

@@ -1,0 +1,166 @@
+"""A head that picks: a micrograph in, picks in that micrograph's pixels out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from hydrapicker.errors import InvalidInputError, MicrographError
+from hydrapicker.files.micrographs import Micrograph, read_micrograph
+from hydrapicker_core.inference import InferenceConfig, detect
+from hydrapicker_core.network import Head, NetworkConfig, Trunk, channels_last, load_weights
+from hydrapicker_core.preprocess import PreparedMicrograph, prepare, working_scale
+from hydrapicker_registry.registry import LoadedHead
+
+Contrast = Literal["dark", "light"]
+
+_DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Picks:
+    """Picks of one micrograph, most confident first.
+
+    Attributes:
+        xy: Centres, float32 ``(n, 2)``, x (column) then y (row), in the micrograph's pixels, pixel centres at integers.
+        score: Probability of a particle, float32 ``(n,)``.
+        pixel_size_angstrom: Of the micrograph.
+        diameter_angstrom: The diameter that was picked for.
+    """
+
+    xy: NDArray[np.float32]
+    score: NDArray[np.float32]
+    pixel_size_angstrom: float
+    diameter_angstrom: float
+
+    def __len__(self) -> int:
+        """How many picks there are."""
+        return len(self.score)
+
+    @property
+    def x(self) -> NDArray[np.float32]:
+        """Columns, float32 ``(n,)``."""
+        return self.xy[:, 0]
+
+    @property
+    def y(self) -> NDArray[np.float32]:
+        """Rows, float32 ``(n,)``."""
+        return self.xy[:, 1]
+
+    @property
+    def diameter_px(self) -> float:
+        """The particle's diameter in the micrograph's pixels."""
+        return self.diameter_angstrom / self.pixel_size_angstrom
+
+
+class Picker:
+    """A head ready to pick, with its trunk.
+
+    Made by :func:`hydrapicker.load_head`. ``name`` and ``version`` are the head's in the registry,
+    ``diameter_angstrom`` and ``threshold`` what its record recommends (None where it has none).
+    """
+
+    def __init__(self, loaded: LoadedHead) -> None:
+        metadata = loaded.head.metadata
+        config = NetworkConfig(**metadata.architecture)  # type: ignore[arg-type]  # checked when it was built
+        self.name, self.version = metadata.dataset, loaded.version.version
+        self.diameter_angstrom = metadata.input.diameter_angstrom
+        self.threshold = metadata.threshold
+        self._box_px = metadata.input.box_px
+        self._contrast: Contrast = metadata.input.contrast
+        self._trunk, self._head = Trunk(config), Head(config)
+        load_weights(self._trunk, loaded.trunk.weights, f"trunk version {loaded.version.trunk_version}")
+        load_weights(self._head, loaded.head.weights, f"head {self.name!r} version {self.version}")
+        for module in (self._trunk, self._head):
+            channels_last(module.eval())
+
+    def __repr__(self) -> str:
+        return f"Picker({self.name!r}, version={self.version})"
+
+    def _prepare(
+        self, image: NDArray[np.float32], pixel_size: float, diameter: float, contrast: Contrast, named: str
+    ) -> PreparedMicrograph:
+        try:
+            scale = working_scale(pixel_size, diameter, self._box_px)
+            return prepare(torch.from_numpy(image), scale, box_px=self._box_px, light_particles=contrast == "light")
+        except InvalidInputError as error:
+            raise MicrographError(f"{named}{error}") from error
+
+    def pick(
+        self,
+        micrograph: str | Path | Micrograph | ArrayLike,
+        *,
+        pixel_size_angstrom: float | None = None,
+        diameter_angstrom: float | None = None,
+        threshold: float | None = None,
+        min_distance_angstrom: float | None = None,
+        contrast: Contrast | None = None,
+        memory_bound_gib: float = InferenceConfig.memory_bound_gib,
+    ) -> Picks:
+        """Pick one micrograph.
+
+        Args:
+            micrograph: A file, or an image as a 2D array (rows first).
+            pixel_size_angstrom: Of the micrograph; None: what its file says.
+            diameter_angstrom: Of the particle; None: that of the head's own dataset.
+            threshold: Least probability of a pick; None: what the head's record recommends, or else 0.5.
+            min_distance_angstrom: Least distance between two picks; None: 0.6 of the diameter.
+            contrast: Whether particles are darker or lighter than the ice; None: as in the head's own dataset.
+            memory_bound_gib: Above this estimate of memory the micrograph goes through the network in bands.
+
+        Raises:
+            MicrographError: For a file or image that cannot be used.
+            InvalidInputError: When pixel size or diameter is neither given nor on record, or makes no sense.
+        """
+        image, pixel_size = _image(micrograph, pixel_size_angstrom)
+        diameter = diameter_angstrom if diameter_angstrom is not None else self.diameter_angstrom
+        if diameter is None:
+            raise InvalidInputError(
+                f"head {self.name!r} has no diameter of its own: give the particle's diameter in Angstrom "
+                "(--diameter-angstrom, or diameter_angstrom=)"
+            )
+        if threshold is None:
+            threshold = _DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+        if min_distance_angstrom is None:
+            distance = InferenceConfig.min_distance_boxes
+        else:
+            distance = min_distance_angstrom / diameter
+        prepared = self._prepare(image, pixel_size, diameter, contrast or self._contrast, _named(micrograph))
+        found = detect(
+            self._trunk,
+            {self.name: self._head},
+            prepared.image,
+            prepared.background,
+            self._box_px,
+            InferenceConfig(threshold, distance, memory_bound_gib),
+        )[self.name]
+        scales = np.array([prepared.scale_x, prepared.scale_y], dtype=np.float32)
+        return Picks((found.xy.numpy() / scales).astype(np.float32), found.score.numpy(), pixel_size, diameter)
+
+
+def _named(micrograph: object) -> str:
+    if isinstance(micrograph, Micrograph):
+        return f"{micrograph.path}: "
+    return f"{micrograph}: " if isinstance(micrograph, str | Path) else ""
+
+
+def _image(micrograph: object, pixel_size_angstrom: float | None) -> tuple[NDArray[np.float32], float]:
+    if isinstance(micrograph, str | Path):
+        micrograph = read_micrograph(Path(micrograph))
+    if isinstance(micrograph, Micrograph):
+        pixel_size = pixel_size_angstrom or micrograph.pixel_size_angstrom
+        if pixel_size is None:
+            raise MicrographError(
+                f"{micrograph.path}: its header holds no pixel size: give it in Angstrom "
+                "(--pixel-size-angstrom, or pixel_size_angstrom=)"
+            )
+        return micrograph.image, pixel_size
+    array = np.asarray(micrograph)
+    if array.ndim != 2 or array.dtype.kind not in "iufb":
+        raise MicrographError(f"an array of shape {array.shape} and type {array.dtype} is no image: give 2D numbers")
+    if pixel_size_angstrom is None:
+        raise InvalidInputError("an array has no pixel size of its own: give pixel_size_angstrom=")
+    return np.ascontiguousarray(array, dtype=np.float32), pixel_size_angstrom

@@ -1,0 +1,136 @@
+"""What a training run can be told; the command line, the YAML file and the MLflow parameters are this one tree."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hydrapicker.errors import InvalidInputError
+from hydrapicker.store.config import available_cores
+from hydrapicker_core.augmentation import AugmentationConfig
+from hydrapicker_core.losses import LossConfig
+from hydrapicker_core.network import NetworkConfig
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stage of training.
+
+    Attributes:
+        epochs: How many times every training micrograph is seen.
+        optimiser: adam, or sgd with momentum.
+        learning_rate: At the start of every cosine cycle.
+        momentum: Of sgd; adam does not use it.
+        restart_epochs: Length of a cosine cycle, after which the rate restarts; 0 for one cycle over the stage.
+    """
+
+    epochs: int
+    optimiser: Literal["adam", "sgd"]
+    learning_rate: float
+    momentum: float = 0.9
+    restart_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise InvalidInputError(f"epochs {self.epochs} is negative: give 0 to leave the stage out")
+        if not self.learning_rate > 0:
+            raise InvalidInputError(f"learning_rate {self.learning_rate} is not positive: give 1e-3")
+        if not 0 <= self.momentum < 1:
+            raise InvalidInputError(f"momentum {self.momentum} is not in [0, 1): give 0.9")
+        if self.restart_epochs < 0:
+            raise InvalidInputError(f"restart_epochs {self.restart_epochs} is negative: give 0 for one cycle")
+
+
+@dataclass(frozen=True)
+class LoopConfig:
+    """How minibatches are made, shared out and watched.
+
+    Attributes:
+        batch_size: Crops in a minibatch; all come from one dataset.
+        minibatches_per_step: Minibatches averaged in one optimiser step, shared out over the workers.
+        workers: Processes that train together.
+        cpus_per_worker: Cores, and threads, of each worker; 0 shares this machine's cores out evenly.
+        gpu: Whether each worker gets a GPU; asking for one that is not there is an error, never a silent CPU run.
+        precision: float32, or bfloat16 autocast.
+        seed: Of everything random.
+        validate_every: Epochs between two validations; the last epoch of a stage is always validated.
+        max_failures: How often workers that died are started again from the last checkpoint.
+    """
+
+    batch_size: int = 4
+    minibatches_per_step: int = 8
+    workers: int = 1
+    cpus_per_worker: int = 0
+    gpu: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+    validate_every: int = 1
+    max_failures: int = 3
+
+    def __post_init__(self) -> None:
+        if self.cpus_per_worker < 0 or self.max_failures < 0:
+            raise InvalidInputError("cpus_per_worker and max_failures cannot be negative: give 0 or more")
+        for name in ("batch_size", "minibatches_per_step", "workers", "validate_every"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError(f"{name} {getattr(self, name)} is not positive: give at least 1")
+        if self.minibatches_per_step % self.workers:
+            raise InvalidInputError(
+                f"minibatches_per_step {self.minibatches_per_step} cannot be shared evenly by {self.workers} workers: "
+                f"give a multiple of {self.workers}"
+            )
+
+    @property
+    def threads(self) -> int:
+        """Cores of each worker, shared out where none were given."""
+        return self.cpus_per_worker or max(1, available_cores() // self.workers)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A multi-head training: stage 1 trains one head on all datasets, stage 2 all heads from that one.
+
+    Attributes:
+        datasets: Names of the source datasets in the store.
+        run_name: Name of the run; the same name continues it. Empty: made from the config and the datasets.
+        network: Size of the network.
+        loss: Weights of the losses.
+        augmentation: Crops and their rotations.
+        stage1: One head on all datasets.
+        stage2: All heads, tied to the generic head by the bias loss.
+        loop: Minibatches, workers, seed.
+        store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
+        runs: Folder for checkpoints.
+        contributor: Author put on record in the registry.
+    """
+
+    datasets: tuple[str, ...] = ()
+    run_name: str = ""
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    stage1: StageConfig = field(
+        default_factory=lambda: StageConfig(epochs=5000, optimiser="adam", learning_rate=1e-3, restart_epochs=40)
+    )
+    stage2: StageConfig = field(default_factory=lambda: StageConfig(epochs=100, optimiser="sgd", learning_rate=1e-3))
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    store: str | None = None
+    runs: str = "hydrapicker-data/runs"
+    contributor: str = ""
+
+
+def paper() -> TrainConfig:
+    """The paper's numbers (section 3.3): width 64, 368 x 368 crops, minibatches of 4, 5000 and 100 epochs."""
+    return TrainConfig(loop=LoopConfig(validate_every=10))
+
+
+def demo() -> TrainConfig:
+    """A small network that learns in minutes on two cores."""
+    return TrainConfig(
+        network=NetworkConfig(width=12, dropout=0.1),
+        augmentation=AugmentationConfig(crop_px=256),
+        stage1=StageConfig(epochs=60, optimiser="adam", learning_rate=3e-3),
+        stage2=StageConfig(epochs=12, optimiser="sgd", learning_rate=1e-2),
+        loop=LoopConfig(minibatches_per_step=2, workers=2, validate_every=5),
+    )
+
+
+PRESETS = {"demo": demo, "paper": paper}
+"""Whole configs by name; any field can still be overridden."""

@@ -1,0 +1,110 @@
+"""A head for one more dataset: trunk and generic head stay frozen, the new head starts from the generic one."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tyro.conf import Positional
+
+from hydrapicker.errors import InvalidInputError
+from hydrapicker.store.location import from_any_folder
+from hydrapicker.training.config import LoopConfig, StageConfig
+from hydrapicker.training.recipe import Phase, Recipe
+from hydrapicker.training.run import run_recipe
+from hydrapicker.training.train import check_datasets, open_datasets, run_name, tracked
+from hydrapicker_core.augmentation import AugmentationConfig
+from hydrapicker_core.losses import LossConfig
+from hydrapicker_core.network import GENERIC, NetworkConfig
+from hydrapicker_registry.registry import HeadRegistry, LoadedHead
+
+if TYPE_CHECKING:
+    from hydrapicker.training.registration import RegisteredHead
+
+
+@dataclass(frozen=True)
+class ContributeConfig:
+    """A contribution: one dataset in the store gets a head on the registry's trunk.
+
+    Attributes:
+        dataset: Name of the dataset in the store, and of the head.
+        run_name: Name of the run; the same name continues it. Empty: made from the config and the dataset.
+        loss: Weights of the losses.
+        augmentation: Crops and their rotations.
+        stage: Epochs, optimiser and learning rate.
+        loop: Minibatches, workers, seed.
+        store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
+        runs: Folder for checkpoints.
+        contributor: Author put on record in the registry.
+    """
+
+    dataset: Positional[str]
+    run_name: str = ""
+    loss: LossConfig = field(default_factory=LossConfig)
+    augmentation: AugmentationConfig = field(default_factory=lambda: AugmentationConfig(crop_px=256))
+    stage: StageConfig = field(default_factory=lambda: StageConfig(epochs=60, optimiser="adam", learning_rate=1e-3))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(minibatches_per_step=1, validate_every=5))
+    store: str | None = None
+    runs: str = "hydrapicker-data/runs"
+    contributor: str = ""
+
+
+def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> "RegisteredHead":
+    """Train a head for a dataset on the frozen trunk of the champion generic head, and register it as champion.
+
+    Run again with the same config it continues where it stopped.
+
+    Raises:
+        DatasetNotFoundError: When the dataset is not in the store.
+        HeadNotFoundError: When the registry has no generic head yet.
+        InvalidInputError: When the dataset was prepared for another trunk.
+    """
+    datasets = open_datasets((config.dataset,), config.store)
+    check_datasets(datasets)
+    dataset = datasets[config.dataset]
+    base = HeadRegistry().load(GENERIC)
+    if dataset.box_px != base.trunk.metadata.input.box_px:
+        raise InvalidInputError(
+            f"dataset {dataset.name} has boxes of {dataset.box_px} px and the trunk takes "
+            f"{base.trunk.metadata.input.box_px} px: ingest it with --box-px {base.trunk.metadata.input.box_px}"
+        )
+    recipe = Recipe(
+        run_name=config.run_name or run_name("contribute", config, datasets) + f"-trunk{base.version.trunk_version}",
+        phases=(Phase("contribution", config.stage, heads=(dataset.name,), frozen=True),),
+        datasets={dataset.name: dataset.version},
+        fingerprints={dataset.name: dataset.fingerprint, "trunk": base.trunk.sha256, GENERIC: base.head.sha256},
+        network=network_config(base),
+        loss=config.loss,
+        augmentation=config.augmentation,
+        loop=config.loop,
+        store=from_any_folder(config.store),
+        box_px=dataset.box_px,
+        initial=_initial_weights(base),
+    )
+    with tracked(recipe, config, say) as (tracker, on_record):
+        trained = run_recipe(recipe, Path(config.runs), on_record)
+        from hydrapicker.training.registration import Origin, judge_network, register_head
+        from hydrapicker_core.network import MultiHeadNetwork, load_weights
+
+        network = MultiHeadNetwork(recipe.network, [dataset.name])
+        load_weights(network, trained.weights, f"the last checkpoint of run {recipe.run_name!r}")
+        judged = judge_network(network, datasets)
+        origin = Origin(
+            tracker.run_id, tracker.started, asdict(config), config.loss.lambda_bias, dataset.box_px, config.contributor
+        )
+        trunk = base.trunk.reference(base.version.trunk_version)
+        return register_head(network, dataset.name, dataset, judged, trunk, tracker, origin, say)
+
+
+def network_config(loaded: LoadedHead) -> NetworkConfig:
+    """The size of a loaded head's network."""
+    return NetworkConfig(**loaded.head.metadata.architecture)  # type: ignore[arg-type]  # checked when it was built
+
+
+def _initial_weights(base: LoadedHead) -> dict[str, object]:
+    from hydrapicker_core.network import MultiHeadNetwork, load_weights
+
+    network = MultiHeadNetwork(network_config(base))
+    load_weights(network.trunk, base.trunk.weights, f"trunk version {base.version.trunk_version}")
+    load_weights(network.generic, base.head.weights, f"generic head version {base.version.version}")
+    return dict(network.state_dict())

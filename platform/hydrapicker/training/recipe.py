@@ -1,0 +1,64 @@
+"""A training as a list of phases: what both a multi-head training and a contribution consist of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydrapicker.training.config import LoopConfig, StageConfig
+from hydrapicker_core.augmentation import AugmentationConfig
+from hydrapicker_core.losses import LossConfig
+from hydrapicker_core.network import NetworkConfig
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stage of a recipe.
+
+    Attributes:
+        name: Shown in logs and metrics.
+        stage: Epochs, optimiser and learning rate.
+        heads: Datasets that get a head of their own in this phase; empty: every minibatch goes to the generic head.
+        frozen: Whether trunk and generic head stay as they are.
+    """
+
+    name: str
+    stage: StageConfig
+    heads: tuple[str, ...] = ()
+    frozen: bool = False
+
+    def head_for(self, dataset: str) -> str:
+        """Name of the head that a dataset's minibatches go through."""
+        return dataset if self.heads else "generic"
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """Everything a worker needs to know to train.
+
+    Attributes:
+        run_name: Name of the run, of its folder and of its MLflow run.
+        phases: Trained one after the other; each starts from the best weights of the one before.
+        datasets: Name and version of every dataset.
+        fingerprints: Of the datasets, so that a run is never continued on other data.
+        network: Size of the network.
+        loss: Weights of the losses.
+        augmentation: Crops.
+        loop: Minibatches, workers, seed.
+        store: Folder or URL of the dataset store.
+        box_px: Side of a particle's box in working pixels, the same for all datasets.
+        initial: Weights of trunk and generic head to start from; empty: random ones.
+        tags: Put on the MLflow run.
+    """
+
+    run_name: str
+    phases: tuple[Phase, ...]
+    datasets: Mapping[str, str]
+    fingerprints: Mapping[str, str]
+    network: NetworkConfig
+    loss: LossConfig
+    augmentation: AugmentationConfig
+    loop: LoopConfig
+    store: str
+    box_px: int
+    initial: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,138 @@
+"""What is written down of every epoch, and the seeds that make it repeatable."""
+
+import hashlib
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from hydrapicker.streaming.plan import Minibatch
+from hydrapicker_core.bias_loss import head_distances
+from hydrapicker_core.losses import DetectionLoss
+from hydrapicker_core.network import MultiHeadNetwork
+
+
+def seed_of(*parts: object) -> int:
+    """A seed that is a pure function of its parts, the same in every process."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest) >> 1  # torch takes 63 bits
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Heads on micrographs they were not trained on.
+
+    Attributes:
+        loss: Mean over datasets of their own head's loss, plus ``lambda_bias * l_bias``.
+        heads: Per dataset and head (``own``, ``generic``): loss, ap, auroc.
+    """
+
+    loss: float
+    heads: dict[str, dict[str, dict[str, float]]]
+
+
+@dataclass
+class EpochRecord:
+    """One epoch of a run.
+
+    Attributes:
+        phase: Name of the phase.
+        epoch: Number of the epoch in its phase, from 1.
+        losses: Per dataset: mean localisation and classification loss of its minibatches.
+        distances: Per dataset: distance of its head's weights from the generic head's.
+        lost_particles: Share of particles no anchor could answer for.
+        learning_rate: At the epoch's last step.
+        seconds: The epoch's duration without validation.
+        micrographs_per_second: Over all ranks.
+        data_wait_fraction: Share of the time in which rank 0 waited for data.
+        validation: Where this epoch was validated.
+        best_epoch: The epoch with the least validation loss so far; 0 before the first validation.
+    """
+
+    phase: str
+    epoch: int
+    losses: dict[str, dict[str, float]]
+    distances: dict[str, float]
+    lost_particles: float
+    learning_rate: float
+    seconds: float
+    micrographs_per_second: float
+    data_wait_fraction: float
+    validation: Validation | None = None
+    best_epoch: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+@dataclass
+class Tally:
+    """Adds up an epoch on one rank."""
+
+    phase: str
+    epoch: int
+    sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0, 0.0, 0.0]))
+    micrographs: int = 0
+    particles: int = 0
+    lost: int = 0
+    waited: float = 0.0
+    started: float = field(default_factory=time.monotonic)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts the time spent inside as waiting for data."""
+        before = time.monotonic()
+        yield
+        self.waited += time.monotonic() - before
+
+    def add(self, minibatches: Sequence[Minibatch], losses: Sequence[DetectionLoss]) -> None:
+        """Count a step's minibatches."""
+        for minibatch, loss in zip(minibatches, losses, strict=True):
+            parts = (loss.localisation.item(), loss.classification.item(), 1.0)
+            self.sums[minibatch.dataset] = [a + b for a, b in zip(self.sums[minibatch.dataset], parts, strict=True)]
+            self.micrographs += len(minibatch.rows)
+            self.particles += loss.particles
+            self.lost += loss.lost
+
+    def record(self, network: MultiHeadNetwork, learning_rate: float, world: int) -> EpochRecord:
+        """The epoch over all ranks."""
+        seconds = time.monotonic() - self.started
+        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+        counts = [0, 0, 0]
+        for rank_sums, *rank_counts in gather((dict(self.sums), self.micrographs, self.particles, self.lost), world):
+            counts = [a + b for a, b in zip(counts, rank_counts, strict=True)]
+            for name, parts in rank_sums.items():
+                sums[name] = [a + b for a, b in zip(sums[name], parts, strict=True)]
+        heads = [list(head.parameters()) for head in network.dataset_heads()]
+        distances = head_distances(heads, list(network.generic.parameters()))
+        return EpochRecord(
+            phase=self.phase,
+            epoch=self.epoch + 1,
+            losses={n: {"localisation": s[0] / s[2], "classification": s[1] / s[2]} for n, s in sorted(sums.items())},
+            distances=dict(zip(network.datasets, distances, strict=True)),
+            lost_particles=counts[2] / max(1, counts[1]),
+            learning_rate=learning_rate,
+            seconds=seconds,
+            micrographs_per_second=counts[0] / seconds,
+            data_wait_fraction=self.waited / seconds,
+        )
+
+
+def gather(value: Any, world: int) -> list[Any]:
+    """The values of all ranks, in rank order, on every rank."""
+    if world == 1:
+        return [value]
+    values: list[Any] = [None] * world
+    dist.all_gather_object(values, value)
+    return values
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean, NaN for none."""
+    return float(torch.tensor(values).mean()) if values else float("nan")

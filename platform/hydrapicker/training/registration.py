@@ -1,0 +1,205 @@
+"""From the weights of a finished run to packages in the head registry, judged on micrographs nobody trained on."""
+
+import subprocess
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydrapicker.evaluation.figures import detection_curves
+from hydrapicker.evaluation.heads import merge, score_heads
+from hydrapicker.store.layout import NORMALISATION
+from hydrapicker.store.store import Dataset
+from hydrapicker.tracking import TrackedRun
+from hydrapicker_core.metrics import Metrics, ScoredPicks, best_f1, summarise
+from hydrapicker_core.network import GENERIC, MultiHeadNetwork
+from hydrapicker_registry.metadata import (
+    HeadInput,
+    HeadMetadata,
+    Training,
+    TrunkInput,
+    TrunkMetadata,
+    TrunkReference,
+)
+from hydrapicker_registry.package import HeadPackage, TrunkPackage
+from hydrapicker_registry.registry import HeadRegistry
+
+_CURVES = "curves.png"
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """The heads of a run on the test micrographs of its datasets, and the thresholds found on the validation ones.
+
+    Attributes:
+        test: Per dataset and head name: pooled picks on the ``test`` micrographs.
+        thresholds: Per head name: the score with the best F1 on the ``val`` micrographs.
+        micrographs: Per dataset: number of ``test`` micrographs.
+    """
+
+    test: dict[str, dict[str, ScoredPicks]]
+    thresholds: dict[str, float | None]
+    micrographs: dict[str, int]
+
+    def metrics(self, head: str, datasets: Iterable[str] | None = None) -> Metrics:
+        """A head's metrics on some datasets; None: a dataset's head on its own, the generic head on all."""
+        names = list(datasets or ([head] if head != GENERIC else self.test))
+        return summarise(
+            merge(self.test[name][head] for name in names),
+            sum(self.micrographs[name] for name in names),
+            self.thresholds[head],
+        )
+
+
+def judge_network(network: MultiHeadNetwork, datasets: Mapping[str, Dataset]) -> Judged:
+    """Judge every dataset's own head and the generic head."""
+    network.eval()
+    test, validation = {}, {}
+    for name, dataset in datasets.items():
+        heads = {head: network.head(head) for head in (name, GENERIC)}
+        test[name] = score_heads(network.trunk, heads, dataset, dataset.split("test"))
+        validation[name] = score_heads(network.trunk, heads, dataset, dataset.split("val"))
+    thresholds = {name: _threshold([validation[name][name]]) for name in datasets}
+    thresholds[GENERIC] = _threshold(validation[name][GENERIC] for name in datasets)
+    return Judged(test, thresholds, {name: len(dataset.split("test")) for name, dataset in datasets.items()})
+
+
+def _threshold(picks: Iterable[ScoredPicks]) -> float | None:
+    point = best_f1(merge(picks))
+    return min(1.0, point.threshold) if point.f1 > 0 else None
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a run's packages come from.
+
+    Attributes:
+        run_id: The MLflow run.
+        started: When the run was first started: a run that is repeated registers nothing twice.
+        config: The job's config tree, as plain values.
+        lambda_bias: Weight of the bias loss.
+        box_px: Side of a particle's box in working pixels.
+        contributor: Author on record; may be empty.
+    """
+
+    run_id: str
+    started: str
+    config: dict[str, Any]
+    lambda_bias: float
+    box_px: int
+    contributor: str
+
+    def shared(self, network: MultiHeadNetwork, metrics: Mapping[str, float]) -> dict[str, Any]:
+        """What the metadata of a trunk and of a head have in common."""
+        return {
+            "architecture": network.config.as_dict(),
+            "training": Training(self.config, self.run_id, git_commit(), self.lambda_bias),
+            "metrics": dict(metrics),
+            "authors": (self.contributor,) if self.contributor else (),
+            "licence": None,
+            "citation": None,
+            "created": self.started,
+        }
+
+
+def trunk_package(network: MultiHeadNetwork, datasets: Mapping[str, Dataset], origin: Origin) -> TrunkPackage:
+    """The trunk of a run."""
+    metadata = TrunkMetadata(
+        **origin.shared(network, {}),
+        input=TrunkInput(origin.box_px, NORMALISATION),
+        datasets={name: dataset.fingerprint for name, dataset in datasets.items()},
+    )
+    return TrunkPackage(metadata, _detached(network.trunk.state_dict()))
+
+
+@dataclass(frozen=True)
+class RegisteredHead:
+    """A head that a run put into the registry.
+
+    Attributes:
+        name: Of its dataset, or ``generic``.
+        version: In the registry.
+        metrics: On its dataset's test micrographs, by name; the generic head's on those of all datasets.
+        generic_metrics: The generic head's on the same micrographs.
+    """
+
+    name: str
+    version: int
+    metrics: dict[str, float]
+    generic_metrics: dict[str, float]
+
+
+def register_head(
+    network: MultiHeadNetwork,
+    name: str,
+    dataset: Dataset | None,
+    judged: Judged,
+    trunk: TrunkReference,
+    tracker: TrackedRun,
+    origin: Origin,
+    say: Callable[[str], None],
+) -> RegisteredHead:
+    """Register one head of a run as champion, `dataset` being None for the generic head, and log its test figures."""
+    curves = _curves(name, judged)
+    package = HeadPackage(
+        _head_metadata(network, name, dataset, judged, trunk, origin),
+        _detached(network.head(name).state_dict()),
+        {_CURVES: curves},
+    )
+    version = HeadRegistry().register_head(package, tracker.run_id, alias="champion")
+    generic = judged.metrics(GENERIC, [name] if dataset else None)
+    head = RegisteredHead(name, version, package.metadata.metrics, _numbers(generic))
+    tracker.log_metrics({"test": {name: {"own": head.metrics, "generic": head.generic_metrics}}})
+    tracker.log_file(f"curves/{name}.png", curves)
+    say(f"registered head {name} version {version}, AP {head.metrics.get('ap', float('nan')):.3f}")
+    return head
+
+
+def _curves(name: str, judged: Judged) -> bytes:
+    if name == GENERIC:
+        curves = {f"on {other}": scored[GENERIC] for other, scored in judged.test.items()}
+    else:
+        curves = {"own head": judged.test[name][name], "generic head": judged.test[name][GENERIC]}
+    return detection_curves(curves, f"{name}: test micrographs, IoU 0.6")
+
+
+def _head_metadata(
+    network: MultiHeadNetwork,
+    name: str,
+    dataset: Dataset | None,
+    judged: Judged,
+    trunk: TrunkReference,
+    origin: Origin,
+) -> HeadMetadata:
+    return HeadMetadata(
+        **origin.shared(network, _numbers(judged.metrics(name))),
+        dataset=name,
+        dataset_version=int(dataset.version.removeprefix("v")) if dataset else None,
+        dataset_fingerprint=dataset.fingerprint if dataset else None,
+        trunk=trunk,
+        input=HeadInput(
+            origin.box_px,
+            NORMALISATION,
+            dataset.contrast if dataset else "dark",
+            dataset.diameter_angstrom if dataset else None,
+        ),
+        threshold=judged.thresholds[name],
+    )
+
+
+def _numbers(metrics: Metrics) -> dict[str, float]:
+    return {name: float(value) for name, value in metrics.as_dict().items() if value is not None}
+
+
+def _detached(weights: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout this code runs from; None for an installed package."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() if found.returncode == 0 else None

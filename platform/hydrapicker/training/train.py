@@ -1,0 +1,167 @@
+"""The multi-head training, from datasets in the store to trunk and heads in the registry."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from hydrapicker.errors import InvalidInputError
+from hydrapicker.store.location import default_store, from_any_folder
+from hydrapicker.store.store import Dataset, Store
+from hydrapicker.tracking import TrackedRun
+from hydrapicker.training.config import TrainConfig
+from hydrapicker.training.progress import Progress
+from hydrapicker.training.recipe import Phase, Recipe
+from hydrapicker.training.run import Trained, run_recipe
+from hydrapicker_core.network import GENERIC
+from hydrapicker_registry.registry import HeadRegistry
+
+if TYPE_CHECKING:
+    from hydrapicker.training.registration import RegisteredHead
+
+Say = Callable[[str], None]
+
+
+def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]":
+    """Train trunk, generic head and a head per dataset, and register them all as champions.
+
+    Run again with the same config it continues where it stopped.
+
+    Raises:
+        InvalidInputError: For a config that cannot be trained, before any worker starts.
+        DatasetNotFoundError: For a dataset that is not in the store.
+        TrainingError: When the workers failed too often.
+        RegistryError: When MLflow cannot be reached.
+    """
+    if not config.datasets:
+        raise InvalidInputError("no datasets to train on: give their names with --datasets")
+    datasets = open_datasets(config.datasets, config.store)
+    box_px = common_box(datasets)
+    check_datasets(datasets)
+    recipe = Recipe(
+        run_name=config.run_name or run_name("train", config, datasets),
+        phases=(Phase("stage 1", config.stage1), Phase("stage 2", config.stage2, heads=tuple(datasets))),
+        datasets={name: dataset.version for name, dataset in datasets.items()},
+        fingerprints={name: dataset.fingerprint for name, dataset in datasets.items()},
+        network=config.network,
+        loss=config.loss,
+        augmentation=config.augmentation,
+        loop=config.loop,
+        store=from_any_folder(config.store),
+        box_px=box_px,
+    )
+    with tracked(recipe, config, say) as (tracker, on_record):
+        trained = run_recipe(recipe, Path(config.runs), on_record)
+        return _register(recipe, config, datasets, trained, tracker, say)
+
+
+def _register(
+    recipe: Recipe,
+    config: TrainConfig,
+    datasets: Mapping[str, Dataset],
+    trained: Trained,
+    tracker: TrackedRun,
+    say: Say,
+) -> "tuple[RegisteredHead, ...]":
+    from hydrapicker.evaluation.figures import learning_curves
+    from hydrapicker.training.registration import Origin, judge_network, register_head, trunk_package
+    from hydrapicker_core.network import MultiHeadNetwork, load_weights
+
+    network = MultiHeadNetwork(config.network, recipe.phases[-1].heads)
+    load_weights(network, trained.weights, f"the last checkpoint of run {recipe.run_name!r}")
+    say("judging all heads on their test micrographs")
+    judged = judge_network(network, datasets)
+    tracker.log_file("curves/learning.png", learning_curves(trained.history))
+    origin = Origin(
+        tracker.run_id, tracker.started, asdict(config), config.loss.lambda_bias, recipe.box_px, config.contributor
+    )
+    trunk = trunk_package(network, datasets, origin)
+    trunk_version = HeadRegistry().register_trunk(trunk, tracker.run_id)
+    say(f"registered trunk version {trunk_version}")
+    return tuple(
+        register_head(network, name, datasets.get(name), judged, trunk.reference(trunk_version), tracker, origin, say)
+        for name in (GENERIC, *datasets)
+    )
+
+
+@contextmanager
+def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun, Callable[[dict[str, Any]], None]]]:
+    """An MLflow run around a training: config at the start, every epoch's figures, the end's status."""
+    tracker = TrackedRun(recipe.run_name, {"job": type(config).__name__, **recipe.tags})
+    tracker.log_config({"config": asdict(config), "fingerprint": recipe.fingerprints}, config_as_yaml(config))
+    lines = Progress(recipe)
+    before = [0]
+    for phase in recipe.phases:
+        before.append(before[-1] + phase.stage.epochs)
+    first_epoch = {phase.name: start for phase, start in zip(recipe.phases, before, strict=False)}
+
+    def on_record(record: dict[str, Any]) -> None:
+        say(lines.line(record))
+        figures = {key: value for key, value in record.items() if key not in ("phase", "epoch")}
+        tracker.log_metrics(figures, step=first_epoch[record["phase"]] + record["epoch"])
+
+    say(f"run {recipe.run_name}")
+    try:
+        yield tracker, on_record
+    except KeyboardInterrupt:
+        tracker.end("KILLED")
+        raise
+    except BaseException:
+        tracker.end("FAILED")
+        raise
+    tracker.end()
+
+
+def config_as_yaml(config: Any) -> str:
+    """A config tree as YAML that can be given back with ``--config``."""
+    return yaml.safe_dump(_plain(asdict(config)), sort_keys=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+
+def open_datasets(names: tuple[str, ...], store: str | None) -> dict[str, Dataset]:
+    """The named datasets of a store, refusing names given twice and the generic head's."""
+    if GENERIC in names:
+        raise InvalidInputError(f"{GENERIC!r} is the generic head's name and no dataset's: leave it out")
+    if len(set(names)) < len(names):
+        raise InvalidInputError(f"a dataset is named twice in {' '.join(names)}: give each once")
+    opened = Store(store or default_store())
+    return {name: opened.open(name) for name in names}
+
+
+def common_box(datasets: Mapping[str, Dataset]) -> int:
+    """The box side all datasets share."""
+    sides = {dataset.box_px: name for name, dataset in datasets.items()}
+    if len(sides) > 1:
+        found = ", ".join(f"{name} {side} px" for side, name in sides.items())
+        raise InvalidInputError(f"datasets with different boxes cannot share a trunk ({found}): ingest them with one")
+    return next(iter(sides))
+
+
+def check_datasets(datasets: Mapping[str, Dataset]) -> None:
+    """Refuse datasets that cannot be trained on."""
+    for name, dataset in datasets.items():
+        for split in ("train", "val", "test"):
+            if not dataset.split(split):
+                raise InvalidInputError(f"dataset {name} has no {split} micrographs: ingest it with more micrographs")
+        particles = sum(len(dataset.rows[row].particles) for row in dataset.split("train"))
+        if particles == 0:
+            raise InvalidInputError(f"dataset {name} has no particles to train on: ingest it with labelled ones")
+
+
+def run_name(job: str, config: Any, datasets: Mapping[str, Dataset]) -> str:
+    """A name that is the same for the same config and the same data, so that the same command continues its run."""
+    # How many workers share the work does not change what is trained.
+    tree = asdict(config)
+    for key in ("workers", "cpus_per_worker", "gpu", "max_failures"):
+        tree["loop"].pop(key)
+    content = repr((tree, [(name, dataset.fingerprint) for name, dataset in datasets.items()]))
+    return f"{job}-{sha256(content.encode()).hexdigest()[:8]}"

@@ -1,0 +1,187 @@
+"""What every training process runs: load, step, validate, save, report."""
+
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from hydrapicker.store.store import Dataset, Store
+from hydrapicker.streaming.loader import stream_steps
+from hydrapicker.streaming.plan import Minibatch, Source, plan_epoch, plan_step, steps_in
+from hydrapicker.training.checkpoint import (
+    Progress,
+    Weights,
+    load_optimiser,
+    load_progress,
+    load_weights_of,
+    save_checkpoint,
+)
+from hydrapicker.training.recipe import Phase, Recipe
+from hydrapicker.training.record import EpochRecord, Tally, seed_of
+from hydrapicker.training.schedule import learning_rate
+from hydrapicker.training.step import Step
+from hydrapicker.training.validation import validate
+from hydrapicker_core.network import MultiHeadNetwork, channels_last, load_weights, multi_head_from_single
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """Entry point of a Ray Train worker; `config` holds the recipe and the board that progress is posted to."""
+    Worker(config["recipe"], config["board"]).run()
+
+
+class Worker:
+    """One rank of a training run."""
+
+    def __init__(self, recipe: Recipe, board: Any) -> None:
+        context = ray.train.get_context()
+        self.recipe, self.board = recipe, board
+        self.rank, self.world = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        torch.set_num_threads(recipe.loop.threads)
+        store = Store(recipe.store)
+        self.datasets: dict[str, Dataset] = {n: store.open(n, version) for n, version in recipe.datasets.items()}
+        self.sources = [
+            Source(d.name, d.fingerprint, d.split("train")) for d in self.datasets.values() if d.split("train")
+        ]
+        self.progress = Progress()
+        self.network = self._first_network()
+        self.best: Weights = self.network.state_dict()
+        self.checkpoint: Path | None = None
+
+    def run(self) -> None:
+        """Train what is left of the recipe."""
+        checkpoint = ray.train.get_checkpoint()
+        with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
+            if folder:
+                self._restore(Path(folder))
+            for index in range(self.progress.phase, len(self.recipe.phases)):
+                self._run_phase(index, Path(folder) if folder and index == self.progress.phase else None)
+
+    def _run_phase(self, index: int, resumed_from: Path | None) -> None:
+        phase = self.recipe.phases[index]
+        if resumed_from is None:
+            self.progress = Progress(phase=index, history=self.progress.history)
+            self.network = self._network_of(phase)
+            self.best = _copy(self.network)
+        step = self._step(phase)
+        if resumed_from is not None and self.progress.epoch > 0:
+            load_optimiser(resumed_from, step.optimiser)
+        while self.progress.epoch < phase.stage.epochs:
+            record = self._train_epoch(phase, step)
+            self.progress.epoch += 1
+            if self.progress.epoch % self.recipe.loop.validate_every == 0 or self.progress.epoch == phase.stage.epochs:
+                self._validate(phase, record)
+            self._save_and_report(record, step.optimiser)
+        self.network.load_state_dict(self.best)
+
+    # --- an epoch ---
+
+    def _train_epoch(self, phase: Phase, step: Step) -> EpochRecord:
+        recipe, epoch = self.recipe, self._epochs_before(self.progress.phase) + self.progress.epoch
+        per_step = recipe.loop.minibatches_per_step
+        plan = plan_epoch(self.sources, recipe.loop.seed, epoch, recipe.loop.batch_size)
+        steps = steps_in(plan, per_step)
+        self.network.train()
+        tally = Tally(phase.name, self.progress.epoch)
+        batches = stream_steps(
+            self.datasets, plan, recipe.loop.seed, epoch, recipe.augmentation, per_step, self.rank, self.world
+        )
+        for number in range(steps):
+            whole = plan[number * per_step : (number + 1) * per_step]
+            mine = plan_step(plan, number, per_step, self.rank, self.world)
+            with tally.waiting():
+                loaded = next(batches)
+            for group in step.optimiser.param_groups:
+                group["lr"] = learning_rate(phase.stage, self.progress.epoch, number, steps)
+            losses = step.take(
+                loaded,
+                heads=[phase.head_for(m.dataset) for m in mine],
+                touched=sorted({phase.head_for(m.dataset) for m in whole}),
+                minibatches=len(whole),
+                seeds=[self._dropout_seed(epoch, m) for m in mine],
+            )
+            tally.add(mine, losses)
+        return tally.record(self.network, learning_rate=float(step.optimiser.param_groups[0]["lr"]), world=self.world)
+
+    def _dropout_seed(self, epoch: int, minibatch: Minibatch) -> int:
+        return seed_of(self.recipe.loop.seed, epoch, minibatch.dataset, minibatch.rows)
+
+    # --- validate, save, report ---
+
+    def _validate(self, phase: Phase, record: EpochRecord) -> None:
+        record.validation = validate(
+            self.network, phase, self.datasets, self.recipe.box_px, self.recipe.loss, self.rank, self.world
+        )
+        loss = record.validation.loss
+        if loss < self.progress.best_loss:
+            self.progress.best_loss, self.progress.best_epoch = loss, self.progress.epoch
+            self.best = _copy(self.network)
+
+    def _save_and_report(self, record: EpochRecord, optimiser: torch.optim.Optimizer) -> None:
+        record.best_epoch = self.progress.best_epoch
+        self.progress.history.append(record.as_dict())
+        metrics = {"phase": self.progress.phase, "epoch": self.progress.epoch}
+        if self.rank != 0:
+            ray.train.report(metrics)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            save_checkpoint(Path(folder), self.progress, _copy(self.network), self.best, optimiser)
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+        ray.get(self.board.post.remote(self.progress.history[-1]))
+
+    # --- building and restoring ---
+
+    def _first_network(self) -> MultiHeadNetwork:
+        torch.manual_seed(seed_of(self.recipe.loop.seed, "weights"))
+        network = MultiHeadNetwork(self.recipe.network)
+        if self.recipe.initial:
+            load_weights(network, self.recipe.initial, "the initial weights")
+        return channels_last(network.to(self.device))
+
+    def _network_of(self, phase: Phase) -> MultiHeadNetwork:
+        if set(phase.heads) <= set(self.network.datasets):
+            return self.network
+        network = multi_head_from_single(self.network, phase.heads)
+        return channels_last(network.to(self.device))
+
+    def _restore(self, folder: Path) -> None:
+        self.progress = load_progress(folder)
+        self.network = self._network_of(self.recipe.phases[self.progress.phase])
+        self.network.load_state_dict(load_weights_of(folder, "network"))
+        self.best = load_weights_of(folder, "best")
+
+    def _step(self, phase: Phase) -> Step:
+        self.network.requires_grad_(not phase.frozen)
+        for name in phase.heads:
+            self.network.head(name).requires_grad_(True)
+        shared = self.world > 1 and not phase.frozen
+        trunk = DistributedDataParallel(self.network.trunk) if shared else self.network.trunk
+        return Step(
+            self.network,
+            trunk,
+            _optimiser(phase, self.network),
+            self.recipe.loss,
+            self.recipe.box_px,
+            self.world,
+            autocast=self.recipe.loop.precision == "bfloat16",
+        )
+
+    def _epochs_before(self, index: int) -> int:
+        return sum(phase.stage.epochs for phase in self.recipe.phases[:index])
+
+
+def _optimiser(phase: Phase, network: MultiHeadNetwork) -> torch.optim.Optimizer:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if phase.stage.optimiser == "adam":
+        return torch.optim.Adam(parameters, lr=phase.stage.learning_rate, fused=True)
+    return torch.optim.SGD(parameters, lr=phase.stage.learning_rate, momentum=phase.stage.momentum, fused=True)
+
+
+def _copy(network: MultiHeadNetwork) -> Weights:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
