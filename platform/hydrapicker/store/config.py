@@ -5,6 +5,8 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tyro.conf import Positional
+
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.index import Contrast
 from hydrapicker.store.splits import split_size
@@ -40,7 +42,7 @@ class IngestConfig:
         shard_megabytes: Size of the files that hold the micrographs.
     """
 
-    name: str
+    name: Positional[str]
     micrographs: tuple[str, ...]
     particles: str
     diameter_angstrom: float

@@ -15,7 +15,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from hydrapicker.errors import StoreError
 
-__all__ = ["DEFAULT_STORE", "UNFINISHED", "Location", "default_store"]
+__all__ = ["DEFAULT_STORE", "UNFINISHED", "Location", "default_store", "from_any_folder"]
 
 DEFAULT_STORE = "./hydrapicker-data/datasets"
 UNFINISHED = ".tmp"
@@ -25,6 +25,12 @@ UNFINISHED = ".tmp"
 def default_store() -> str:
     """Say where datasets live: ``HYDRAPICKER_STORE`` (a folder or fsspec URL), or ``./hydrapicker-data/datasets``."""
     return os.environ.get("HYDRAPICKER_STORE") or DEFAULT_STORE
+
+
+def from_any_folder(root: str | None) -> str:
+    """Name a store (None: the default one) so that processes in other working folders find it."""
+    root = root or default_store()
+    return root if "://" in root else str(Path(root).absolute())
 
 
 class Location:

@@ -127,6 +127,26 @@ def test_a_shard_that_is_not_whole_is_written_again(root, make_rows, write_shard
     assert len(Draft(Location(root), meta("toy"), "same").rows) == 2
 
 
+def test_an_end_just_before_or_after_the_commit(root, make_rows, write_shards, meta):
+    """The manifest is written after all else, so the end may come with only it or only the cleaning up missing."""
+    rows, images = make_rows(6)
+    location = Location(root)
+    draft = Draft(location, meta("toy"), "same")
+    write_shards(draft, rows, images)
+    location.write("toy/v0001/index.parquet", b"of an ingest that ended here")
+    location.write("toy/v0001/.00003.shard.1.tmp", b"half")
+    assert Store(root).names() == ()
+    continued = Draft(location, meta("toy"), "same")
+    assert len(continued.rows) == 6
+    journal = {name: location.read(f"toy/v0001/journal/{name}") for name in location.names("toy/v0001/journal")}
+    continued.commit()
+    for name, content in journal.items():
+        location.write(f"toy/v0001/journal/{name}", content)
+    Draft(location, meta("toy"), "same").discard()
+    assert location.names("toy/v0001") == ("00000.shard", "00001.shard", "00002.shard", "index.parquet")
+    assert len(Store(root).open("toy")) == 6
+
+
 def test_two_ingests_at_once_do_not_mix(root, make_rows, write_shards, meta):
     rows, images = make_rows(6)
     first = Draft(Location(root), meta("toy"), "first")

@@ -35,6 +35,9 @@ def files_of(root: str) -> dict[str, bytes]:
 
 
 def test_what_goes_in_comes_out(config, root, lab):
+    # 121 x 91 pixels halved are 60 x 46: the scales along x and y differ.
+    micrographs, particles = lab(folder="odd", shape=(91, 121))
+    config = replace(config, micrographs=(micrographs,), particles=particles)
     calls = []
     report = ingest(config, lambda *call: calls.append(call))
     assert (report.name, report.version, report.unchanged) == ("toy", "v0001", False)
@@ -53,7 +56,8 @@ def test_what_goes_in_comes_out(config, root, lab):
         expected = prepare(torch.from_numpy(original.copy()), 0.5)
         np.testing.assert_array_equal(read.image, expected.image.half().float().numpy())
         np.testing.assert_allclose(read.particles / [read.scale_x, read.scale_y], star[number], atol=1e-3)
-        assert (read.scale_x, read.scale_y) == (0.5, 0.5)
+        assert (read.scale_x, read.scale_y) == (60 / 121, 46 / 91)
+        assert (dataset.rows[number].scale, read.original_width, read.original_height) == (0.5, 121, 91)
         assert read.background_std == pytest.approx(expected.background.std)
         assert read.pixel_size_angstrom == 2.0
     assert set(files_of(root)) == {"index.parquet", *(f"{n:05d}.shard" for n in range(6))}
