@@ -1,0 +1,45 @@
+"""Files: micrographs (MRC, TIFF) in, particles (STAR, BOX, CSV) in and out."""
+
+from hydrapicker.files.atomic import OutputError, atomic_write
+from hydrapicker.files.box import write_box
+from hydrapicker.files.coordinates import Convention, Particles, from_program_convention, to_program_convention
+from hydrapicker.files.csv import write_csv
+from hydrapicker.files.matching import MatchedParticles, check_inside, match_to_micrographs
+from hydrapicker.files.micrographs import (
+    MICROGRAPH_SUFFIXES,
+    Micrograph,
+    MicrographHeader,
+    find_micrographs,
+    micrograph_stem,
+    read_header,
+    read_micrograph,
+    write_mrc,
+)
+from hydrapicker.files.particles import PARTICLE_SUFFIXES, read_particles
+from hydrapicker.files.star import write_autopick_star, write_combined_star
+
+__all__ = [
+    "MICROGRAPH_SUFFIXES",
+    "PARTICLE_SUFFIXES",
+    "Convention",
+    "MatchedParticles",
+    "Micrograph",
+    "MicrographHeader",
+    "OutputError",
+    "Particles",
+    "atomic_write",
+    "check_inside",
+    "find_micrographs",
+    "from_program_convention",
+    "match_to_micrographs",
+    "micrograph_stem",
+    "read_header",
+    "read_micrograph",
+    "read_particles",
+    "to_program_convention",
+    "write_autopick_star",
+    "write_box",
+    "write_combined_star",
+    "write_csv",
+    "write_mrc",
+]

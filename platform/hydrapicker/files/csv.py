@@ -1,0 +1,104 @@
+"""Particles in CSV files: ``micrograph,x,y[,score]`` with a header line.
+
+y counts stored rows, for TIFF too. Also read: tabs, semicolons or blanks between columns, and Topaz' names
+``image_name x_coord y_coord score``; without a micrograph column the file belongs to one micrograph, named like it.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hydrapicker.errors import InvalidInputError, ParticlesError
+from hydrapicker.files.atomic import atomic_write
+from hydrapicker.files.coordinates import Convention, Particles
+from hydrapicker.files.tables import check_text, particles_by_micrograph
+
+__all__ = ["read_csv", "write_csv"]
+
+_NAMES = {
+    "micrograph": ("micrograph", "micrograph_name", "image_name", "rlnmicrographname"),
+    "x": ("x", "x_coord", "rlncoordinatex"),
+    "y": ("y", "y_coord", "rlncoordinatey"),
+    "score": ("score", "confidence", "rlnautopickfigureofmerit"),
+}
+
+
+def read_csv(path: Path, unnamed: str) -> dict[str, Particles]:
+    """Read a table of particles, by micrograph.
+
+    Parameters
+    ----------
+    path : Path
+    unnamed : str
+        The micrograph's name where the table has no such column.
+
+    Raises
+    ------
+    ParticlesError
+        No columns of x and y, rows of different lengths, entries that are not finite numbers.
+    """
+    import pandas as pd
+
+    check_text(path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        header = next((line for line in lines if line.strip()), "")
+        separator = max("\t,;", key=header.count)
+        table = pd.read_csv(
+            path,
+            sep=separator if separator in header else r"\s+",
+            dtype=str,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            keep_default_na=False,
+        )
+    except ValueError as error:  # pandas' parser errors and undecodable text are ValueErrors
+        reason = " ".join(str(error).split())
+        raise ParticlesError(f"{path}: not a table of particles ({reason}); write it again") from error
+    if not isinstance(table.index, pd.RangeIndex):  # what pandas makes of columns that the header does not name
+        raise ParticlesError(f"{path}: rows have more columns than the first line names; name them all")
+    columns = {word: _column(table, names) for word, names in _NAMES.items()}
+    if columns["x"] is None or columns["y"] is None:
+        given = ", ".join(str(column) for column in table.columns)[:100]
+        raise ParticlesError(f"{path}: no columns x and y; the first line has to name them (it is: {given})")
+    chosen = (columns["micrograph"], columns["x"], columns["y"], columns["score"])
+    return particles_by_micrograph(path, table, chosen, unnamed, Convention.STORED)
+
+
+def write_csv(path: str | Path, particles: Mapping[str, Particles]) -> None:
+    """Write the particles of all micrographs as ``micrograph,x,y[,score]``, all or nothing.
+
+    Parameters
+    ----------
+    path : str or Path
+    particles : mapping of micrograph name to Particles
+        y counts stored rows. Scores for all micrographs or for none.
+
+    Raises
+    ------
+    InvalidInputError
+        Some micrographs have scores and some have none.
+    OutputError
+        The file cannot be written.
+    """
+    import pandas as pd
+
+    parts = particles.values()
+    counts = [len(part.xy) for part in parts]
+    xy = np.concatenate([np.empty((0, 2), np.float32), *(part.xy for part in parts)])
+    names = np.repeat(np.array(list(particles), dtype=object), counts)
+    columns: dict[str, Any] = {"micrograph": names, "x": xy[:, 0], "y": xy[:, 1]}
+    scores = [part.score for part in parts if part.score is not None]
+    if scores and len(scores) != len(counts):
+        raise InvalidInputError(f"{path}: some micrographs have scores and some have none; give them for all or none")
+    if scores:
+        columns["score"] = np.concatenate(scores)
+    with atomic_write(path) as temporary:
+        pd.DataFrame(columns).to_csv(temporary, index=False, float_format="%.7g", lineterminator="\n")
+
+
+def _column(table: Any, names: tuple[str, ...]) -> str | None:
+    by_name = {str(column).strip().strip("_").lower(): str(column) for column in table.columns}
+    return next((by_name[name] for name in names if name in by_name), None)

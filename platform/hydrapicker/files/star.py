@@ -1,0 +1,183 @@
+"""Particles in RELION's STAR files, through ``starfile``.
+
+Coordinates are pixels of the micrograph, centres at integers from 0 (RELION windows an extracted box of even size n
+from ``round(x) - n / 2``), y in RELION's convention (:mod:`hydrapicker.files.coordinates`).
+
+Pixel size: only ``rlnMicrographPixelSize`` (in the table or its optics table) is the pixel of the micrograph that
+coordinates count. ``rlnImagePixelSize`` belongs to extracted and perhaps binned images,
+``rlnMicrographOriginalPixelSize`` to the movie before motion correction binned it: neither is used.
+"""
+
+import linecache
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hydrapicker.errors import InvalidInputError, ParticlesError
+from hydrapicker.files.atomic import atomic_write
+from hydrapicker.files.coordinates import Convention, Particles
+from hydrapicker.files.tables import check_text, numbers, particles_by_micrograph
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["read_star", "write_autopick_star", "write_combined_star"]
+
+_NAME, _X, _Y = "rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"
+_SCORE, _PIXEL_SIZE, _GROUP = "rlnAutopickFigureOfMerit", "rlnMicrographPixelSize", "rlnOpticsGroup"
+_FORMAT = "%.7g"  # all that float32 knows, without its noise
+
+
+def read_star(path: Path, unnamed: str) -> dict[str, Particles]:
+    """Read the table with ``rlnCoordinateX`` and ``rlnCoordinateY``, whatever its name, by micrograph.
+
+    Parameters
+    ----------
+    path : Path
+    unnamed : str
+        The micrograph's name where the table has no ``rlnMicrographName``.
+
+    Returns
+    -------
+    dict of str to Particles
+        ``rlnAutopickFigureOfMerit`` as score; y in RELION's convention.
+
+    Raises
+    ------
+    ParticlesError
+        Not a STAR file, no or several tables of coordinates, entries that are not finite numbers.
+    """
+    import pandas as pd
+
+    blocks = _blocks(path)
+    tables = {name: block for name, block in blocks.items() if isinstance(block, pd.DataFrame)}
+    found = [name for name, table in tables.items() if {_X, _Y} <= set(table.columns)]
+    if len(found) != 1:
+        raise _no_coordinates(path, tables, found)
+    table = tables[found[0]]
+    columns = (_NAME if _NAME in table else None, _X, _Y, _SCORE if _SCORE in table else None)
+    pixel_sizes = _pixel_sizes(path, table, blocks.get("optics"))
+    return particles_by_micrograph(path, table, columns, unnamed, Convention.PROGRAM, pixel_sizes)
+
+
+def write_autopick_star(path: str | Path, xy: NDArray[np.float32], score: NDArray[np.float32] | None) -> None:
+    """Write one micrograph's picks as RELION's autopicker does (``<micrograph>_autopick.star``), all or nothing.
+
+    Parameters
+    ----------
+    path : str or Path
+    xy : ndarray (n, 2)
+        In RELION's convention: :func:`~hydrapicker.files.coordinates.to_program_convention` first.
+    score : ndarray (n,) or None
+        Written as ``rlnAutopickFigureOfMerit``.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    columns: dict[str, Any] = {_X: xy[:, 0], _Y: xy[:, 1]}
+    if score is not None:
+        columns[_SCORE] = score
+    # RELION's own pickers without references write class 0 and angle 0.
+    columns |= {"rlnClassNumber": np.zeros(len(xy), int), "rlnAnglePsi": np.zeros(len(xy))}
+    _write(path, "# version 30001\n", "", columns)
+
+
+def write_combined_star(
+    path: str | Path, particles: Mapping[str, Particles], pixel_size_angstrom: float | None
+) -> None:
+    """Write the particles of all micrographs as one table, all or nothing. The same particles give the same bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+    particles : mapping of micrograph name to Particles
+        In RELION's convention. Scores for all micrographs or for none.
+    pixel_size_angstrom : float or None
+        Pixel size of micrographs whose own is None; the column is written where it is known for all.
+
+    Raises
+    ------
+    InvalidInputError
+        Some micrographs have scores and some have none.
+    OutputError
+        The file cannot be written.
+    """
+    parts = particles.values()
+    counts = [len(part.xy) for part in parts]
+    sizes = [part.pixel_size_angstrom or pixel_size_angstrom for part in parts]
+    xy = np.concatenate([np.empty((0, 2), np.float32), *(part.xy for part in parts)])
+    columns: dict[str, Any] = {
+        _NAME: np.repeat(np.array(list(particles), dtype=object), counts),
+        _X: xy[:, 0],
+        _Y: xy[:, 1],
+    }
+    scores = [part.score for part in parts if part.score is not None]
+    if scores and len(scores) != len(counts):
+        raise InvalidInputError(f"{path}: some micrographs have scores and some have none; give them for all or none")
+    if scores:
+        columns[_SCORE] = np.concatenate(scores)
+    if sizes and None not in sizes:
+        columns[_PIXEL_SIZE] = np.repeat(np.array(sizes, float), counts)
+    _write(path, "", "particles", columns)
+
+
+def _blocks(path: Path) -> dict[str, Any]:
+    import starfile
+
+    check_text(path)
+    try:
+        linecache.checkcache(str(path))  # starfile reads through linecache, which may remember an older file
+        blocks: dict[str, Any] = starfile.read(path, always_dict=True, parse_as_string=[_NAME])
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise ParticlesError(f"{path}: not a STAR file, or a damaged one ({reason}); write it again") from error
+    finally:
+        linecache.clearcache()
+    if not blocks:
+        raise ParticlesError(f"{path}: not a STAR file (no data_ block); give a STAR, BOX or CSV file")
+    return blocks
+
+
+def _no_coordinates(path: Path, tables: dict[str, "pd.DataFrame"], found: list[str]) -> ParticlesError:
+    if found:
+        names = ", ".join(f"data_{name}" for name in found)
+        return ParticlesError(f"{path}: {len(found)} tables have coordinates ({names}); keep one of them")
+    for table in tables.values():
+        if "rlnMicrographCoordinates" in table and len(table):
+            folder = Path(str(table["rlnMicrographCoordinates"].iloc[0])).parent
+            return ParticlesError(
+                f"{path}: lists coordinate files instead of coordinates; give the folder that holds them: {folder}"
+            )
+    columns = ", ".join(dict.fromkeys(str(column) for table in tables.values() for column in table.columns))
+    return ParticlesError(f"{path}: no table with {_X} and {_Y} (columns: {columns or 'none'}); give coordinates")
+
+
+def _pixel_sizes(path: Path, table: "pd.DataFrame", optics: Any) -> NDArray[np.float64] | None:
+    import pandas as pd
+
+    if _PIXEL_SIZE in table:
+        return numbers(path, table, _PIXEL_SIZE)
+    if isinstance(optics, dict):
+        optics = pd.DataFrame([optics])
+    if optics is None or _PIXEL_SIZE not in optics:
+        return None
+    of_group = numbers(path, optics, _PIXEL_SIZE)
+    if _GROUP in table and _GROUP in optics:
+        by_group = dict(zip(optics[_GROUP].tolist(), of_group.tolist(), strict=True))
+        return table[_GROUP].map(by_group).to_numpy(dtype=np.float64)
+    return np.full(len(table), of_group[0]) if len(set(of_group.tolist())) == 1 else None
+
+
+def _write(path: str | Path, first_line: str, block: str, columns: Mapping[str, Any]) -> None:
+    import pandas as pd
+    import starfile
+
+    text = starfile.to_string({block: pd.DataFrame(columns)}, float_format=_FORMAT)
+    # starfile's first line holds the time: the same particles shall give the same bytes.
+    with atomic_write(path) as temporary:
+        temporary.write_text(first_line + text.split("\n", 1)[1].lstrip("\n"), encoding="utf-8")

@@ -1,0 +1,103 @@
+"""What all particle files share: looking at the file first, and turning a table into particles by micrograph."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hydrapicker.errors import ParticlesError
+from hydrapicker.files.coordinates import Convention, Particles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["check_text", "numbers", "particles_by_micrograph"]
+
+
+def check_text(path: Path, *, may_be_empty: bool = False) -> None:
+    """Refuse what cannot be a particle file before a parser stumbles over it.
+
+    Raises
+    ------
+    ParticlesError
+        The file is missing, unreadable, empty (unless it may be) or binary.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(65536)
+            while chunk := file.read(2**22):
+                head = head if b"\0" not in chunk else chunk
+    except OSError as error:
+        raise ParticlesError(f"{path}: cannot be read ({error.strerror or error}); check the path") from error
+    if not head.strip() and not may_be_empty:
+        raise ParticlesError(f"{path}: empty file; write it again, or leave it out")
+    if b"\0" in head:
+        raise ParticlesError(f"{path}: binary data where text is expected; give a STAR, BOX or CSV file")
+
+
+def numbers(path: Path, table: "pd.DataFrame", column: str) -> NDArray[np.float64]:
+    """A column as finite float64 (n,).
+
+    Raises
+    ------
+    ParticlesError
+        Entries that are not finite numbers: how many, and the first.
+    """
+    import pandas as pd
+
+    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        raise ParticlesError(
+            f"{path}: {bad.size} of {len(values)} entries of {column} are not finite numbers"
+            f" (the first, row {bad[0] + 1}: '{table[column].iloc[bad[0]]}'); correct or remove those rows"
+        )
+    return values
+
+
+def particles_by_micrograph(
+    path: Path,
+    table: "pd.DataFrame",
+    columns: tuple[str | None, str, str, str | None],
+    unnamed: str,
+    convention: Convention,
+    pixel_sizes: NDArray[np.float64] | None = None,
+) -> dict[str, Particles]:
+    """Group rows by micrograph, in the order in which the file first names them.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    table : DataFrame
+    columns : tuple
+        Names of the columns of micrograph, x, y and score; micrograph and score may be None.
+    unnamed : str
+        The micrograph's name where no column gives it; then a table of no rows is a micrograph without particles.
+    convention : Convention
+    pixel_sizes : ndarray (n,), optional
+        Angstrom per pixel of each row, NaN where unknown; used where a micrograph's rows agree.
+
+    Raises
+    ------
+    ParticlesError
+        Coordinates or scores that are not finite numbers, a row without a micrograph's name.
+    """
+    name_column, x_column, y_column, score_column = columns
+    xy = np.stack([numbers(path, table, x_column), numbers(path, table, y_column)], axis=1).astype(np.float32)
+    score = None if score_column is None else numbers(path, table, score_column).astype(np.float32)
+
+    def part(rows: NDArray[np.intp]) -> Particles:
+        known = np.unique(pixel_sizes[rows]) if pixel_sizes is not None and rows.size else np.empty(0)
+        pixel_size = float(known[0]) if known.size == 1 and np.isfinite(known[0]) and known[0] > 0 else None
+        return Particles(xy[rows], None if score is None else score[rows], pixel_size, convention)
+
+    if name_column is None:
+        return {unnamed: part(np.arange(len(table)))}
+    names = table[name_column]
+    missing = names.isna() | (names.astype(str).str.strip() == "")
+    if missing.any():
+        raise ParticlesError(f"{path}: {int(missing.sum())} of {len(table)} rows name no micrograph; correct them")
+    groups = names.astype(str).str.strip().groupby(names.astype(str).str.strip(), sort=False).indices
+    return {str(name): part(np.asarray(rows)) for name, rows in groups.items()}
