@@ -15,6 +15,7 @@ COMMANDS = {
     "heads": "List the heads in the registry.",
     "pick": "Pick particles on micrographs with a head.",
     "evaluate": "Compare picks with particles.",
+    "demo": "Do all of it in minutes on simulated micrographs.",
 }
 
 _INTERRUPTED = 130

@@ -57,10 +57,15 @@ def load_weights_of(folder: Path, which: str) -> Weights:
 
 def load_optimiser(folder: Path, optimiser: torch.optim.Optimizer) -> None:
     """Put a checkpoint's state into an optimiser over the same parameters."""
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in load_file(folder / "optimiser.safetensors").items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
+        parameter = parameters[int(index)]
+        # State must lie in memory as its weights do (channels last), or the fused optimiser mixes them up.
+        state.setdefault(int(index), {})[name] = (
+            torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+        )
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 

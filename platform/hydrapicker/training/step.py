@@ -96,13 +96,17 @@ class Step:
     def _average_heads(self, touched: Sequence[str]) -> None:
         if self.world == 1:
             return
-        parameters = [p for name in touched for p in self.network.head(name).parameters()]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        flat = torch.cat([g.flatten() for g in gradients])
+        gradients = []
+        for parameter in (p for name in touched for p in self.network.head(name).parameters()):
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
         flat /= self.world
-        for p, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
-            p.grad = part.view_as(p)
+        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
+            # Copied, not viewed: a gradient must lie in memory as its weights do, or the fused optimiser mixes them up.
+            gradient.copy_(part.view_as(gradient))
 
     def _add_bias_gradient(self) -> None:
         heads = [list(head.parameters()) for head in self.network.dataset_heads()]

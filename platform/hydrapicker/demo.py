@@ -1,0 +1,130 @@
+"""The whole life of a head in minutes: simulate, ingest, train, contribute, pick, with one table at the end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydrapicker.errors import InvalidInputError
+from hydrapicker.picking.pick import PickConfig, pick
+from hydrapicker.simulation.config import SimulateConfig
+from hydrapicker.simulation.dataset import simulate
+from hydrapicker.store.config import IngestConfig, available_cores
+from hydrapicker.store.ingest import ingest
+from hydrapicker.store.store import Store
+from hydrapicker.training.config import demo as demo_preset
+from hydrapicker.training.contribute import ContributeConfig, contribute
+from hydrapicker.training.registration import RegisteredHead
+from hydrapicker.training.train import train
+from hydrapicker_registry.connection import default_tracking_uri
+
+Say = Callable[[str], None]
+
+_SIDE_PX = 768
+_PIXEL_SIZE_ANGSTROM = 4.0
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Simulate three source datasets and a new one, train, contribute, pick and compare.
+
+    Attributes:
+        sources: Built-in shapes of the datasets that trunk and heads are trained on.
+        new: Built-in shape of the dataset that is contributed afterwards.
+        micrographs: Of every source dataset; two are kept for validation and three for the test.
+        new_micrographs: Of the new dataset, of which as many are kept.
+        stage1_epochs: Of the single head on all source datasets.
+        stage2_epochs: Of the heads of all source datasets.
+        contribution_epochs: Of the new dataset's head.
+        out: Folder for picks and overlays.
+    """
+
+    sources: tuple[str, ...] = ("shell", "barrel", "dumbbell")
+    new: str = "cross"
+    micrographs: int = 13
+    new_micrographs: int = 9
+    stage1_epochs: int = 60
+    stage2_epochs: int = 20
+    contribution_epochs: int = 40
+    out: Path = Path("hydrapicker-data/picks")
+
+    def __post_init__(self) -> None:
+        if self.new in self.sources or len(set(self.sources)) < len(self.sources):
+            raise InvalidInputError(f"the demo's shapes must differ: {' '.join(self.sources)} and {self.new}")
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo leaves.
+
+    Attributes:
+        heads: Of the source datasets and the new one, with their test figures.
+        new: Name of the new dataset.
+        overlays: Folders with overlay images.
+        tracking_uri: Of MLflow.
+    """
+
+    heads: tuple[RegisteredHead, ...]
+    new: str
+    overlays: tuple[Path, ...]
+    tracking_uri: str
+
+
+def run_demo(config: DemoConfig, say: Say) -> DemoResult:
+    """Run the demo; what an earlier run finished is not done again."""
+    for seed, shape in enumerate((*config.sources, config.new), start=1):
+        count = config.new_micrographs if shape == config.new else config.micrographs
+        _make_dataset(shape, count, seed, say)
+    preset = demo_preset()
+    loop = replace(preset.loop, workers=min(2, available_cores()))
+    trained = train(
+        replace(
+            preset,
+            datasets=config.sources,
+            stage1=replace(preset.stage1, epochs=config.stage1_epochs),
+            stage2=replace(preset.stage2, epochs=config.stage2_epochs),
+            loop=loop,
+        ),
+        say,
+    )
+    contribution = ContributeConfig(config.new)
+    contribution = replace(contribution, stage=replace(contribution.stage, epochs=config.contribution_epochs))
+    heads = (*(head for head in trained if head.name != "generic"), contribute(contribution, say))
+    folders = tuple(_pick_test_micrographs(head.name, config.out / head.name, say) for head in heads)
+    return DemoResult(heads, config.new, folders, default_tracking_uri())
+
+
+def _make_dataset(shape: str, micrographs: int, seed: int, say: Say) -> None:
+    simulated = simulate(
+        SimulateConfig(
+            shape,
+            f"builtin:{shape}",
+            micrographs=micrographs,
+            height=_SIDE_PX,
+            width=_SIDE_PX,
+            pixel_size_angstrom=_PIXEL_SIZE_ANGSTROM,
+            contamination="light",
+            seed=seed,
+        )
+    )
+    report = ingest(
+        IngestConfig(
+            shape,
+            (f"{simulated.folder}/micrographs/*.mrc",),
+            str(simulated.particles_file),
+            diameter_angstrom=round(simulated.diameter_angstrom),
+            val_size=2,
+            test_size=3,
+        )
+    )
+    micrographs_by_split = ", ".join(f"{number} {split}" for split, number in report.micrographs.items())
+    particles = sum(simulated.counts.values())
+    say(f"simulated and ingested {shape}: {micrographs_by_split} micrographs, {particles} particles")
+
+
+def _pick_test_micrographs(dataset_name: str, out: Path, say: Say) -> Path:
+    dataset = Store().open(dataset_name)
+    folder = SimulateConfig(dataset_name, f"builtin:{dataset_name}").folder / "micrographs"
+    files = tuple(str(folder / f"{dataset.rows[row].id}.mrc") for row in dataset.split("test"))
+    report = pick(PickConfig(files, out, head=dataset_name, overlay=True))
+    say(f"picked the test micrographs of {dataset_name}: {sum(report.counts.values())} picks in {report.combined}")
+    return out / "overlays"
