@@ -19,7 +19,7 @@ from hydrapicker_registry.connection import default_tracking_uri
 
 Say = Callable[[str], None]
 
-_SIDE_PX = 768
+_SIDE_PX = 1024
 _PIXEL_SIZE_ANGSTROM = 4.0
 
 
@@ -42,7 +42,7 @@ class DemoConfig:
     new: str = "cross"
     micrographs: int = 13
     new_micrographs: int = 9
-    stage1_epochs: int = 60
+    stage1_epochs: int = 80
     stage2_epochs: int = 20
     contribution_epochs: int = 40
     out: Path = Path("hydrapicker-data/picks")
@@ -124,7 +124,7 @@ def _make_dataset(shape: str, micrographs: int, seed: int, say: Say) -> None:
 def _pick_test_micrographs(dataset_name: str, out: Path, say: Say) -> Path:
     dataset = Store().open(dataset_name)
     folder = SimulateConfig(dataset_name, f"builtin:{dataset_name}").folder / "micrographs"
-    files = tuple(str(folder / f"{dataset.rows[row].id}.mrc") for row in dataset.split("test"))
+    files = tuple(str(folder / dataset.rows[row].id) for row in dataset.split("test"))
     report = pick(PickConfig(files, out, head=dataset_name, overlay=True))
     say(f"picked the test micrographs of {dataset_name}: {sum(report.counts.values())} picks in {report.combined}")
     return out / "overlays"

@@ -21,7 +21,7 @@ from hydrapicker.files import (
 )
 from hydrapicker.picking.overlay import draw_overlay
 from hydrapicker.picking.picker import Contrast, Picker, Picks
-from hydrapicker.sdk import load_head
+from hydrapicker_registry.registry import HeadRegistry
 
 COMBINED = "picks.star"
 """Name of the file that holds the picks of all micrographs."""
@@ -94,7 +94,7 @@ def pick(config: PickConfig, progress: Callable[[int, int, str], None] = lambda 
     if len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise InvalidInputError(f"two micrographs are called {twice}: pick their folders one by one")
-    picker = load_head(config.head, version=config.version)
+    picker = Picker(HeadRegistry().load(config.head, config.version))
     combined: dict[str, Particles] = {}
     report = PickReport(f"{picker.name} version {picker.version}", {}, config.out / COMBINED)
     for done, path in enumerate(paths):

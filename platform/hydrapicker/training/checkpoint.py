@@ -23,8 +23,8 @@ class Progress:
     Attributes:
         phase: Index of the phase in training.
         epoch: Epochs of that phase that are done.
-        best_loss: Least validation loss of that phase; infinite before the first validation.
-        best_epoch: Epochs done when it was reached.
+        best_loss: Least validation loss of that phase, its start included where that was trained.
+        best_epoch: Epochs done when it was reached; 0 for the phase's start.
         history: One entry per finished epoch.
     """
 

@@ -28,7 +28,8 @@ class Validation:
     """Heads on micrographs they were not trained on.
 
     Attributes:
-        loss: Mean over datasets of their own head's loss, plus ``lambda_bias * l_bias``.
+        loss: Mean over datasets of their own head's ``l_loc + lambda_cls * l_cls``; ``l_bias``, which only regularises,
+            has no part in it.
         heads: Per dataset and head (``own``, ``generic``): loss, ap, auroc.
     """
 
@@ -51,7 +52,7 @@ class EpochRecord:
         micrographs_per_second: Over all ranks.
         data_wait_fraction: Share of the time in which rank 0 waited for data.
         validation: Where this epoch was validated.
-        best_epoch: The epoch with the least validation loss so far; 0 before the first validation.
+        best_epoch: The epoch with the least validation loss so far; 0 for the phase's start.
     """
 
     phase: str

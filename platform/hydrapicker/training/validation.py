@@ -7,7 +7,6 @@ from hydrapicker.evaluation.heads import judge
 from hydrapicker.store.store import Dataset
 from hydrapicker.training.recipe import Phase
 from hydrapicker.training.record import Validation, gather, mean
-from hydrapicker_core.bias_loss import bias_loss
 from hydrapicker_core.losses import LossConfig
 from hydrapicker_core.metrics import auroc, average_precision, pool
 from hydrapicker_core.network import GENERIC, MultiHeadNetwork
@@ -42,5 +41,4 @@ def validate(
         figures = {"loss": mean(losses[name, role]), "ap": average_precision(picks), "auroc": auroc(picks)}
         heads_of.setdefault(name, {})[role] = figures
     own = mean([roles["own"]["loss"] for roles in heads_of.values()])
-    bias = bias_loss([list(h.parameters()) for h in network.dataset_heads()], list(network.generic.parameters()))
-    return Validation(own + loss.lambda_bias * bias.item(), heads_of)
+    return Validation(own, heads_of)

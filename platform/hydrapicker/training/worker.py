@@ -23,7 +23,7 @@ from hydrapicker.training.checkpoint import (
     save_checkpoint,
 )
 from hydrapicker.training.recipe import Phase, Recipe
-from hydrapicker.training.record import EpochRecord, Tally, seed_of
+from hydrapicker.training.record import EpochRecord, Tally, Validation, seed_of
 from hydrapicker.training.schedule import learning_rate
 from hydrapicker.training.step import Step
 from hydrapicker.training.validation import validate
@@ -69,6 +69,8 @@ class Worker:
             self.progress = Progress(phase=index, history=self.progress.history)
             self.network = self._network_of(phase)
             self.best = _copy(self.network)
+            if index > 0 or self.recipe.initial:  # a phase never ends worse than it began
+                self.progress.best_loss = self._validation(phase).loss
         step = self._step(phase)
         if resumed_from is not None and self.progress.epoch > 0:
             load_optimiser(resumed_from, step.optimiser)
@@ -115,13 +117,14 @@ class Worker:
     # --- validate, save, report ---
 
     def _validate(self, phase: Phase, record: EpochRecord) -> None:
-        record.validation = validate(
-            self.network, phase, self.datasets, self.recipe.box_px, self.recipe.loss, self.rank, self.world
-        )
+        record.validation = self._validation(phase)
         loss = record.validation.loss
         if loss < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_epoch = loss, self.progress.epoch
             self.best = _copy(self.network)
+
+    def _validation(self, phase: Phase) -> Validation:
+        return validate(self.network, phase, self.datasets, self.recipe.box_px, self.recipe.loss, self.rank, self.world)
 
     def _save_and_report(self, record: EpochRecord, optimiser: torch.optim.Optimizer) -> None:
         record.best_epoch = self.progress.best_epoch
