@@ -1,7 +1,7 @@
 """A whole micrograph through the network: channels-last against contiguous memory, bands against one pass.
 
-Prints seconds and peak memory of one forward pass through trunk and one head, and their ratios to the first row. Each row
-is measured in a process of its own; the rows take turns, so that a machine that slows down slows them all.
+Prints seconds and peak memory of one forward pass through trunk and one head, and their ratios to the first row. Each
+row is measured in a process of its own; the rows take turns, so that a machine that slows down slows them all.
 """
 
 import resource

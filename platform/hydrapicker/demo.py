@@ -42,7 +42,7 @@ class DemoConfig:
     new: str = "cross"
     micrographs: int = 13
     new_micrographs: int = 9
-    stage1_epochs: int = 80
+    stage1_epochs: int = 100
     stage2_epochs: int = 20
     contribution_epochs: int = 40
     out: Path = Path("hydrapicker-data/picks")

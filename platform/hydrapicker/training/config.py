@@ -127,7 +127,7 @@ def demo() -> TrainConfig:
         network=NetworkConfig(width=12, dropout=0.1),
         augmentation=AugmentationConfig(crop_px=256),
         stage1=StageConfig(epochs=60, optimiser="adam", learning_rate=1e-3),
-        stage2=StageConfig(epochs=12, optimiser="sgd", learning_rate=1e-3),
+        stage2=StageConfig(epochs=12, optimiser="sgd", learning_rate=2e-3),
         loop=LoopConfig(minibatches_per_step=2, workers=2, validate_every=5),
     )
 

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from hydrapicker.errors import InvalidInputError
+from hydrapicker.training.config import LoopConfig, StageConfig, demo, paper
+from hydrapicker.training.schedule import learning_rate
+
+
+@pytest.mark.parametrize("restart", [4, 0])
+def test_rates_are_torchs_cosine_annealing_with_warm_restarts(restart: int) -> None:
+    stage = StageConfig(epochs=10, optimiser="adam", learning_rate=0.3, restart_epochs=restart)
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimiser, T_0=restart or 10)
+    for epoch in range(10):
+        for step in range(5):
+            scheduler.step(epoch + step / 5)
+            assert learning_rate(stage, epoch, step, 5) == pytest.approx(optimiser.param_groups[0]["lr"])
+
+
+def test_the_paper_preset_holds_the_papers_numbers() -> None:
+    config = paper()
+    assert (config.network.width, config.network.dropout, config.loop.batch_size) == (64, 0.3, 4)
+    assert (config.augmentation.crop_px, config.loss.alpha, config.loss.gamma) == (368, 0.25, 2.0)
+    assert (config.stage1.epochs, config.stage1.optimiser, config.stage1.restart_epochs) == (5000, "adam", 40)
+    assert (config.stage2.epochs, config.stage2.optimiser) == (100, "sgd")
+    assert config.stage1.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"minibatches_per_step": 3, "workers": 2}, "multiple of 2"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"workers": 0}, "workers"),
+        ({"max_failures": -1}, "max_failures"),
+    ],
+)
+def test_impossible_loops_are_refused(wrong: dict[str, int], told: str) -> None:
+    with pytest.raises(InvalidInputError, match=told):
+        LoopConfig(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"epochs": -1}, {"momentum": 1.0}, {"restart_epochs": -1}])
+def test_impossible_stages_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError, match=next(iter(wrong))):
+        StageConfig(**{"epochs": 1, "optimiser": "adam", "learning_rate": 1e-3} | wrong)  # type: ignore[arg-type]
+
+
+def test_cores_are_shared_out_unless_given() -> None:
+    assert LoopConfig(workers=1, cpus_per_worker=3).threads == 3
+    assert LoopConfig(workers=8).threads >= 1
+    assert demo().loop.minibatches_per_step % demo().loop.workers == 0

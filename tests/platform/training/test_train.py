@@ -1,0 +1,60 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hydrapicker.errors import DatasetNotFoundError, InvalidInputError
+from hydrapicker.files import Particles, write_combined_star, write_mrc
+from hydrapicker.store.config import IngestConfig
+from hydrapicker.store.ingest import ingest
+from hydrapicker.training.config import LoopConfig, TrainConfig
+from hydrapicker.training.train import check_datasets, common_box, open_datasets, run_name, train
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """A store with datasets ``a`` (boxes of 21 px) and ``b`` (boxes of 32 px)."""
+    generator = np.random.default_rng(0)
+    micrographs = [tmp_path / f"m{i}.mrc" for i in range(4)]
+    for path in micrographs:
+        write_mrc(path, generator.normal(size=(128, 160)).astype(np.float32), 4.0)
+    xy = np.array([[30, 40], [100, 90]], dtype=np.float32)
+    write_combined_star(tmp_path / "p.star", {path.name: Particles(xy) for path in micrographs}, None)
+    root = str(tmp_path / "store")
+    for name, box_px in (("a", 21), ("b", 32)):
+        config = IngestConfig(name, (str(tmp_path / "*.mrc"),), str(tmp_path / "p.star"), 120.0, store=root)
+        ingest(replace(config, box_px=box_px))
+    return root
+
+
+def test_a_runs_name_is_that_of_its_config_and_data(store: str) -> None:
+    a, b = open_datasets(("a",), store), open_datasets(("b",), store)
+    config = TrainConfig(datasets=("a",))
+    name = run_name("train", config, a)
+    assert name == run_name("train", TrainConfig(datasets=("a",)), a)
+    assert name != run_name("train", config, b)
+    assert name != run_name("train", replace(config, loop=LoopConfig(seed=1)), a)
+    more = replace(config, loop=LoopConfig(workers=2, cpus_per_worker=1))
+    assert name == run_name("train", more, a), "who shares the work does not change the training"
+
+
+def test_datasets_that_cannot_be_trained_together_are_refused(store: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"different boxes .*a 21 px, b 32 px"):
+        common_box(open_datasets(("a", "b"), store))
+    assert common_box(open_datasets(("a",), store)) == 21
+
+
+def test_names_that_are_no_datasets_are_refused(store: str) -> None:
+    with pytest.raises(InvalidInputError, match="named twice"):
+        open_datasets(("a", "a"), store)
+    with pytest.raises(InvalidInputError, match="generic"):
+        open_datasets(("generic",), store)
+    with pytest.raises(DatasetNotFoundError, match="aa"):
+        open_datasets(("aa",), store)
+    with pytest.raises(InvalidInputError, match="--datasets"):
+        train(TrainConfig(store=store))
+
+
+def test_a_dataset_with_all_splits_and_particles_can_be_trained_on(store: str) -> None:
+    check_datasets(open_datasets(("a", "b"), store))
