@@ -1,7 +1,8 @@
 """The command line. ``hydrapicker --help`` imports no command: each is loaded when it is called."""
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 
 from hydrapicker.errors import HydraPickerError
@@ -23,14 +24,12 @@ _INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 1 for what a user can mend, 2 for misuse, 130 when interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_usage())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        print(f"hydrapicker {metadata.version('hydrapicker')}")
-        return 0
-    return run(arguments[0], arguments[1:])
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        return _unless_unread(lambda: _show(_usage(), 0 if given else 2))
+    if given[0] == "--version":
+        return _unless_unread(lambda: _show(f"hydrapicker {metadata.version('hydrapicker')}", 0))
+    return run(given[0], given[1:])
 
 
 def run(command: str, arguments: Sequence[str] | None = None) -> int:
@@ -40,15 +39,31 @@ def run(command: str, arguments: Sequence[str] | None = None) -> int:
         return 2
     try:
         module = import_module(f"hydrapicker.cli.{command}")
-        return int(module.run(list(sys.argv[1:] if arguments is None else arguments)))
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        return _unless_unread(lambda: int(module.run(given)))
     except HydraPickerError as error:
         print(f"hydrapicker {command}: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
         return 1
     except KeyboardInterrupt:
         print(f"hydrapicker {command}: interrupted; run the same command to continue", file=sys.stderr)
         return _INTERRUPTED
+
+
+def _show(text: str, code: int) -> int:
+    print(text)
+    return code
+
+
+def _unless_unread(action: Callable[[], int]) -> int:
+    """The action's exit code, or 1 without a word where whoever read standard output has left (``| head``)."""
+    try:
+        try:
+            return action()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python itself would complain at its end
+        return 1
 
 
 def _usage() -> str:

@@ -1,7 +1,9 @@
 """A command's options are the fields of its config class: parsing, presets and YAML files."""
 
 import argparse
+import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -17,7 +19,7 @@ Config = TypeVar("Config")
 def parse(
     config: type[Config], command: str, arguments: Sequence[str], default: Config | None = None, description: str = ""
 ) -> Config:
-    """Build a config from a command's arguments; exits with 2, or 0 for ``--help``, as tyro does.
+    """Build a config from a command's arguments; exits with 2 for misuse, or with 0 for ``--help``, as tyro does.
 
     Args:
         config: The config class; its docstring is the help.
@@ -25,16 +27,36 @@ def parse(
         arguments: Of the command.
         default: What is not given comes from here instead of the class's own defaults.
         description: Put in place of the class's docstring in the help.
+
+    Raises:
+        InvalidInputError: What a config class refuses, as it says it.
     """
-    built: Config = tyro.cli(
-        config,
-        prog=f"hydrapicker {command}",
-        args=list(arguments),
-        default=tyro.MISSING_NONPROP if default is None else default,
-        description=description or None,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    return built
+
+    def build() -> Config:
+        return tyro.cli(
+            config,
+            prog=f"hydrapicker {command}",
+            args=list(arguments),
+            default=tyro.MISSING_NONPROP if default is None else default,
+            description=description or None,
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+
+    unseen = io.StringIO()
+    try:
+        with redirect_stdout(unseen), redirect_stderr(unseen):
+            return build()
+    except SystemExit as stopped:
+        refusal = _refusal_behind(stopped)
+    if refusal is not None:  # tyro would break a config class's one line into a box of several
+        raise refusal
+    return build()
+
+
+def _refusal_behind(error: BaseException | None) -> InvalidInputError | None:
+    while error is not None and not isinstance(error, InvalidInputError):
+        error = error.__context__
+    return error
 
 
 def parse_preset(
