@@ -1,5 +1,6 @@
 """Picking files: every micrograph gets a STAR file, all together one more, each written whole or not at all."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from hydrapicker.files import (
     write_combined_star,
 )
 from hydrapicker.picking.overlay import draw_overlay
-from hydrapicker.picking.picker import Contrast, Picker, Picks
+from hydrapicker.picking.picker import Contrast, Picker, Picks, check_options
 from hydrapicker_registry.registry import HeadRegistry
 
 COMBINED = "picks.star"
@@ -58,12 +59,11 @@ class PickConfig:
     memory_bound_gib: float = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("diameter_angstrom", "pixel_size_angstrom", "memory_bound_gib"):
+        for name in ("diameter_angstrom", "pixel_size_angstrom"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise InvalidInputError(f"{name} {value} is not positive: give it in Angstrom")
-        if self.threshold is not None and not 0 <= self.threshold < 1:
-            raise InvalidInputError(f"threshold {self.threshold} is not a probability: give at least 0 and less than 1")
+        check_options(self.threshold, self.min_distance_angstrom, self.memory_bound_gib, self.contrast)
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,7 @@ def pick(config: PickConfig, progress: Callable[[int, int, str], None] = lambda 
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise InvalidInputError(f"two micrographs are called {twice}: pick their folders one by one")
     picker = Picker(HeadRegistry().load(config.head, config.version))
+    picker.diameter_or_own(config.diameter_angstrom)  # or every micrograph would be read only to be refused
     combined: dict[str, Particles] = {}
     report = PickReport(f"{picker.name} version {picker.version}", {}, config.out / COMBINED)
     for done, path in enumerate(paths):
@@ -131,6 +132,7 @@ def _write_one(config: PickConfig, micrograph: Micrograph, picks: Picks) -> Part
     xy = to_program_convention(picks.xy, micrograph.path, micrograph.image.shape[0])
     write_autopick_star(config.out / "micrographs" / f"{stem}_autopick.star", xy, picks.score)
     if config.overlay:
-        draw_overlay(config.out / "overlays" / f"{stem}.png", micrograph.image, picks.xy, picks.diameter_px)
+        path = config.out / "overlays" / f"{stem}.png"
+        draw_overlay(path, micrograph.image, picks.xy, picks.diameter_px, picks.pixel_size_angstrom)
     stored = Particles(np.asarray(xy), picks.score, picks.pixel_size_angstrom)
     return replace(stored, convention=Convention.PROGRAM)

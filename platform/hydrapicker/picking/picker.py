@@ -1,8 +1,9 @@
 """A head that picks: a micrograph in, picks in that micrograph's pixels out."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -13,11 +14,33 @@ from hydrapicker.files.micrographs import Micrograph, read_micrograph
 from hydrapicker_core.inference import InferenceConfig, detect
 from hydrapicker_core.network import Head, NetworkConfig, Trunk, channels_last, load_weights
 from hydrapicker_core.preprocess import PreparedMicrograph, prepare, working_scale
+from hydrapicker_registry.errors import PackageError
 from hydrapicker_registry.registry import LoadedHead
 
 Contrast = Literal["dark", "light"]
 
 _DEFAULT_THRESHOLD = 0.5
+_BELOW_ONE = math.nextafter(1, 0)
+"""Against float32 scores the same as 1, which a head that is sure of every hit recommends as its threshold."""
+
+
+def check_options(
+    threshold: float | None,
+    min_distance_angstrom: float | None,
+    memory_bound_gib: float,
+    contrast: str | None,
+) -> None:
+    """Refuse options of :meth:`Picker.pick` that make no sense, with :class:`InvalidInputError`."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise InvalidInputError(f"threshold {threshold} is not a probability: give a number from 0 to 1")
+    if min_distance_angstrom is not None and not (math.isfinite(min_distance_angstrom) and min_distance_angstrom >= 0):
+        raise InvalidInputError(
+            f"min_distance_angstrom {min_distance_angstrom} is not a distance: give it in Angstrom, or 0 for none"
+        )
+    if not memory_bound_gib > 0:
+        raise InvalidInputError(f"memory_bound_gib {memory_bound_gib} is not positive: give it in GiB")
+    if contrast not in (None, *get_args(Contrast)):
+        raise InvalidInputError(f"contrast {contrast!r} is unknown: give {' or '.join(get_args(Contrast))}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +88,14 @@ class Picker:
 
     def __init__(self, loaded: LoadedHead) -> None:
         metadata = loaded.head.metadata
-        config = NetworkConfig(**metadata.architecture)  # type: ignore[arg-type]  # checked when it was built
         self.name, self.version = metadata.dataset, loaded.version.version
+        unknown = metadata.architecture.keys() - {field.name for field in fields(NetworkConfig)}
+        if unknown:
+            raise PackageError(
+                f"head {self.name!r} version {self.version} has a network with {', '.join(sorted(unknown))}, which "
+                "this HydraPicker does not know: upgrade it"
+            )
+        config = NetworkConfig(**metadata.architecture)  # type: ignore[arg-type]  # checked when it was built
         self.diameter_angstrom = metadata.input.diameter_angstrom
         self.threshold = metadata.threshold
         self._box_px = metadata.input.box_px
@@ -88,6 +117,21 @@ class Picker:
             return prepare(torch.from_numpy(image), scale, box_px=self._box_px, light_particles=contrast == "light")
         except InvalidInputError as error:
             raise MicrographError(f"{named}{error}") from error
+
+    def diameter_or_own(self, diameter_angstrom: float | None) -> float:
+        """The diameter given, or else that of the head's own dataset.
+
+        Raises:
+            InvalidInputError: When there is neither: the generic head has no dataset of its own.
+        """
+        if diameter_angstrom is not None:
+            return diameter_angstrom
+        if self.diameter_angstrom is None:
+            raise InvalidInputError(
+                f"head {self.name!r} has no diameter of its own: give the particle's diameter in Angstrom "
+                "(--diameter-angstrom, or diameter_angstrom=)"
+            )
+        return self.diameter_angstrom
 
     def pick(
         self,
@@ -113,29 +157,25 @@ class Picker:
 
         Raises:
             MicrographError: For a file or image that cannot be used.
-            InvalidInputError: When pixel size or diameter is neither given nor on record, or makes no sense.
+            InvalidInputError: When pixel size or diameter is neither given nor on record, or an option makes no sense.
         """
+        check_options(threshold, min_distance_angstrom, memory_bound_gib, contrast)
+        diameter = self.diameter_or_own(diameter_angstrom)
         image, pixel_size = _image(micrograph, pixel_size_angstrom)
-        diameter = diameter_angstrom if diameter_angstrom is not None else self.diameter_angstrom
-        if diameter is None:
-            raise InvalidInputError(
-                f"head {self.name!r} has no diameter of its own: give the particle's diameter in Angstrom "
-                "(--diameter-angstrom, or diameter_angstrom=)"
-            )
+        prepared = self._prepare(image, pixel_size, diameter, contrast or self._contrast, _named(micrograph))
         if threshold is None:
             threshold = _DEFAULT_THRESHOLD if self.threshold is None else self.threshold
         if min_distance_angstrom is None:
             distance = InferenceConfig.min_distance_boxes
         else:
             distance = min_distance_angstrom / diameter
-        prepared = self._prepare(image, pixel_size, diameter, contrast or self._contrast, _named(micrograph))
         found = detect(
             self._trunk,
             {self.name: self._head},
             prepared.image,
             prepared.background,
             self._box_px,
-            InferenceConfig(threshold, distance, memory_bound_gib),
+            InferenceConfig(min(threshold, _BELOW_ONE), distance, memory_bound_gib),
         )[self.name]
         scales = np.array([prepared.scale_x, prepared.scale_y], dtype=np.float32)
         return Picks((found.xy.numpy() / scales).astype(np.float32), found.score.numpy(), pixel_size, diameter)
@@ -151,7 +191,7 @@ def _image(micrograph: object, pixel_size_angstrom: float | None) -> tuple[NDArr
     if isinstance(micrograph, str | Path):
         micrograph = read_micrograph(Path(micrograph))
     if isinstance(micrograph, Micrograph):
-        pixel_size = pixel_size_angstrom or micrograph.pixel_size_angstrom
+        pixel_size = micrograph.pixel_size_angstrom if pixel_size_angstrom is None else pixel_size_angstrom
         if pixel_size is None:
             raise MicrographError(
                 f"{micrograph.path}: its header holds no pixel size: give it in Angstrom "
@@ -163,4 +203,5 @@ def _image(micrograph: object, pixel_size_angstrom: float | None) -> tuple[NDArr
         raise MicrographError(f"an array of shape {array.shape} and type {array.dtype} is no image: give 2D numbers")
     if pixel_size_angstrom is None:
         raise InvalidInputError("an array has no pixel size of its own: give pixel_size_angstrom=")
-    return np.ascontiguousarray(array, dtype=np.float32), pixel_size_angstrom
+    # torch warns of memory it may not write to, such as a file's mapped into memory.
+    return np.require(array, np.float32, ["C", "W"]), pixel_size_angstrom
