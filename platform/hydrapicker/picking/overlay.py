@@ -5,18 +5,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from hydrapicker.files.atomic import atomic_write
 from hydrapicker_core.preprocess import fourier_crop
 
 _LONGEST_SIDE = 1400
 _SUPERSAMPLING = 2
+_LINE_PX = 2
 _LOWPASS_DIAMETERS = 12
 """Detail finer than this part of a particle's diameter is noise to the eye, and left out."""
 
 PICK_COLOUR = (64, 224, 128)
-MISSED_COLOUR = (255, 80, 80)
+PARTICLE_COLOUR = (255, 80, 80)
+
+_BAR_SHARE = 0.2
+_FONT_SHARE = 1 / 45
+_LEAST_WIDTH_FOR_BAR_PX = 300
 
 
 def draw_overlay(
@@ -24,39 +29,69 @@ def draw_overlay(
     image: NDArray[np.float32],
     picks_xy: NDArray[np.float32],
     diameter_px: float,
+    pixel_size_angstrom: float | None = None,
     particles_xy: NDArray[np.float32] | None = None,
 ) -> None:
-    """Write a PNG of a micrograph with a circle around every pick, and around every particle where these are known.
+    """Write a PNG of a micrograph with a circle around every pick, and a cross on every particle where these are known.
 
     Args:
         path: The PNG file, written whole or not at all.
         image: float32 ``(h, w)``; row 0 is drawn at the top.
         picks_xy: float32 ``(n, 2)``, in the image's pixels; green circles.
         diameter_px: Of the circles, in the image's pixels.
+        pixel_size_angstrom: Of the image, for a scale bar; None for no bar.
         particles_xy: float32 ``(m, 2)``; small red crosses.
     """
-    picture, scale = _picture(image, diameter_px)
-    large = picture.resize((picture.width * _SUPERSAMPLING, picture.height * _SUPERSAMPLING), Image.Resampling.BICUBIC)
-    draw = ImageDraw.Draw(large)
-    scale *= _SUPERSAMPLING
-    radius = diameter_px / 2 * scale
-    for x, y in (picks_xy + 0.5) * scale:
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), outline=PICK_COLOUR, width=2 * _SUPERSAMPLING)
+    cropped, size = _cropped(image, diameter_px)
+    picture = _grey(cropped).resize([_SUPERSAMPLING * side for side in size], Image.Resampling.BICUBIC)
+    draw = ImageDraw.Draw(picture)
+    scale = np.array(picture.size) / (image.shape[1], image.shape[0])
+    # Fourier cropping keeps the centre of pixel 0 where it is, resizing its corner: half a cropped pixel in between.
+    # Pillow draws at pixel centres.
+    corner = np.array(picture.size) / (cropped.shape[1], cropped.shape[0]) / 2 - 0.5
+    line = _LINE_PX * _SUPERSAMPLING
+    radius = diameter_px / 2 * scale[0] + line / 2
+    for x, y in picks_xy * scale + corner:
+        # Rounded here, for Pillow cuts fractions off, which moves circles to the upper left.
+        edges = [round(edge) for edge in (x - radius, y - radius, x + radius, y + radius)]
+        draw.ellipse(edges, outline=PICK_COLOUR, width=line)
     arm = radius / 3
-    for x, y in (particles_xy + 0.5) * scale if particles_xy is not None else ():
-        draw.line((x - arm, y, x + arm, y), fill=MISSED_COLOUR, width=_SUPERSAMPLING)
-        draw.line((x, y - arm, x, y + arm), fill=MISSED_COLOUR, width=_SUPERSAMPLING)
+    for x, y in particles_xy * scale + corner if particles_xy is not None else ():
+        x, y = round(x), round(y)
+        draw.line((x - arm, y, x + arm, y), fill=PARTICLE_COLOUR, width=line // 2)
+        draw.line((x, y - arm, x, y + arm), fill=PARTICLE_COLOUR, width=line // 2)
+    if pixel_size_angstrom is not None and size[0] >= _LEAST_WIDTH_FOR_BAR_PX:
+        _draw_bar(draw, picture.size, pixel_size_angstrom / float(scale[0]))
     with atomic_write(path) as temporary:
-        large.resize(picture.size, Image.Resampling.LANCZOS).save(temporary, format="PNG")
+        picture.resize(size, Image.Resampling.BOX).save(temporary, format="PNG")
 
 
-def _picture(image: NDArray[np.float32], diameter_px: float) -> tuple[Image.Image, float]:
+def _cropped(image: NDArray[np.float32], diameter_px: float) -> tuple[NDArray[np.float32], tuple[int, int]]:
+    """The image without detail finer than the eye can use, and the (width, height) to show it at."""
     height, width = image.shape
-    # Fourier cropping to where a diameter has a dozen pixels' worth of detail is the low-pass filter.
-    scale = min(1.0, _LONGEST_SIDE / max(height, width), 2 * _LOWPASS_DIAMETERS / diameter_px)
-    cropped = fourier_crop(torch.from_numpy(image), (max(1, round(height * scale)), max(1, round(width * scale))))
-    low, high = np.percentile(cropped.numpy(), [0.5, 99.5])
-    grey = np.clip((cropped.numpy() - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
-    enlarge = min(1.0, _LONGEST_SIDE / max(height, width)) / scale
-    size = (round(cropped.shape[1] * enlarge), round(cropped.shape[0] * enlarge))
-    return Image.fromarray(grey).convert("RGB").resize(size, Image.Resampling.BICUBIC), size[0] / width
+    shrink = min(1.0, _LONGEST_SIDE / max(height, width))
+    scale = min(shrink, 2 * _LOWPASS_DIAMETERS / diameter_px)
+    shape = (max(1, round(height * scale)), max(1, round(width * scale)))
+    cropped: NDArray[np.float32] = fourier_crop(torch.from_numpy(image), shape).numpy()
+    return cropped, (max(1, round(width * shrink)), max(1, round(height * shrink)))
+
+
+def _grey(image: NDArray[np.float32]) -> Image.Image:
+    low, high = np.percentile(image, [0.5, 99.5])
+    grey = np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _draw_bar(draw: ImageDraw.ImageDraw, size: tuple[int, int], pixel_size_angstrom: float) -> None:
+    """A round number of nanometres, at the lower left, legible on dark and on light."""
+    longest = size[0] * _BAR_SHARE * pixel_size_angstrom / 10
+    power = 10 ** np.floor(np.log10(longest))
+    nanometres = float(power * max(step for step in (1, 2, 5) if step * power <= longest))
+    font_px = max(size) * _FONT_SHARE
+    x, y = font_px, size[1] - font_px
+    right, top = x + nanometres * 10 / pixel_size_angstrom, y - font_px / 3
+    outline = _SUPERSAMPLING
+    draw.rectangle((x, top, right, y), fill="white", outline="black", width=outline)
+    middle = ((x + right) / 2, top - font_px / 4)
+    font = ImageFont.load_default(font_px)
+    draw.text(middle, f"{nanometres:g} nm", "white", font, anchor="ms", stroke_width=outline, stroke_fill="black")
