@@ -60,6 +60,6 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> bytes:
     distance.set(title="distance from the generic head", xlabel="epoch")
     for axes in (losses, precision, distance):
         axes.grid(alpha=0.3)
-        if axes.lines:
+        if axes.get_legend_handles_labels()[0]:  # the line between phases has no label
             axes.legend(fontsize="x-small")
     return png(figure)
