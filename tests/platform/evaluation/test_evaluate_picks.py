@@ -4,14 +4,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import mrcfile
 import numpy as np
 import pytest
 import tifffile
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from hydrapicker.cli import main
-from hydrapicker.errors import InvalidInputError, ParticlesError
+from hydrapicker.errors import ParticlesError
 from hydrapicker.evaluation.picks import EvaluateConfig, Evaluation, evaluate_picks
 from hydrapicker.files import Particles, write_autopick_star, write_box, write_combined_star, write_csv
 
@@ -211,64 +210,6 @@ def test_no_pick_at_all_is_a_result_too(here: Path, capsys: pytest.CaptureFixtur
     found = json.loads(capsys.readouterr().out)
     assert (found["picks"], found["hits"], found["recall"], found["precision"], found["ap"]) == (0, 0, 0, None, 0)
     assert main(arguments) == 0
-
-
-def test_picks_on_unknown_micrographs_are_refused(here: Path) -> None:
-    write_combined_star("picks.star", tables() | {"z.mrc": Particles(*PICKS["a"])}, PIXEL)
-    write_combined_star("truth.star", truth(), PIXEL)
-    with pytest.raises(ParticlesError, match=r"truth\.star holds no particles for 1 of 3 picked micrographs \(z\)"):
-        evaluate("picks.star", "truth.star")
-
-
-def test_picks_without_scores_are_refused(here: Path) -> None:
-    write_combined_star("picks.star", tables(scores=False), PIXEL)
-    write_combined_star("truth.star", truth(), PIXEL)
-    with pytest.raises(ParticlesError, match=r"picks\.star: the picks of a have no scores"):
-        evaluate("picks.star", "truth.star")
-
-
-def test_two_micrographs_of_one_stem_are_refused(here: Path) -> None:
-    doubled = {"one/a.mrc": Particles(*PICKS["a"]), "two/a.mrc": Particles(*PICKS["b"])}
-    write_combined_star("picks.star", doubled, PIXEL)
-    write_combined_star("truth.star", truth(), PIXEL)
-    with pytest.raises(ParticlesError, match="two micrographs are called a"):
-        evaluate("picks.star", "truth.star")
-
-
-def test_the_pixel_size_is_that_of_the_files_or_the_micrographs_they_name(here: Path) -> None:
-    write_combined_star("picks.star", tables(), None)
-    (here / "data").mkdir()
-    write_combined_star("data/truth.star", truth(), None)
-    with pytest.raises(
-        InvalidInputError, match=r"neither picks\.star nor data/truth\.star states a pixel size: give --"
-    ):
-        evaluate("picks.star", "data/truth.star")
-    with mrcfile.new(here / "data" / "b.mrc", np.zeros((9, 9), np.float32)) as file:  # beside the file that names it
-        file.voxel_size = PIXEL
-    assert evaluate("picks.star", "data/truth.star").box_px == BOX
-    assert evaluate("picks.star", "data/truth.star", pixel_size_angstrom=4.0).box_px == BOX / 2
-
-
-def test_different_pixel_sizes_are_refused_and_one_written_in_two_ways_is_not(here: Path) -> None:
-    write_combined_star("picks.star", tables(), 2.0)
-    write_combined_star("truth.star", truth(), 2.1)
-    with pytest.raises(
-        InvalidInputError, match=r"different pixel sizes \(2, 2\.1 Angstrom\): give --pixel-size-angstrom"
-    ):
-        evaluate("picks.star", "truth.star")
-    assert evaluate("picks.star", "truth.star", pixel_size_angstrom=2.0).box_px == BOX
-    write_combined_star("picks.star", tables(), 1.00005)
-    write_combined_star("truth.star", truth(), 1.000049)
-    assert evaluate("picks.star", "truth.star").box_px == pytest.approx(DIAMETER, rel=1e-3)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [{"diameter_angstrom": 0.0}, {"diameter_angstrom": np.nan}, {"pixel_size_angstrom": 0.0}, {"iou_threshold": 1.0}],
-)
-def test_a_config_that_makes_no_sense_is_refused(options: dict[str, float]) -> None:
-    with pytest.raises(InvalidInputError, match=next(iter(options))):
-        EvaluateConfig(**({"picks": Path("p"), "particles": Path("t"), "diameter_angstrom": 1.0} | options))
 
 
 def test_the_command_prints_a_table_and_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
