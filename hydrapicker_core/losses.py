@@ -2,7 +2,7 @@
 
 The paper sums over anchors and leaves the scale open. Here both sums are divided by the number of matched pairs of
 the minibatch (at least 1), and the localisation's L1 distance is counted in cells of 16 pixels: so neither depends on
-the crop's size or on how crowded it is, and with ``lambda_cls = 1`` both are of about equal size, which is the balance
+the crop's size or on how crowded it is. The default ``lambda_cls`` makes both about equal in size, which is the balance
 of the authors' code.
 """
 
@@ -32,7 +32,7 @@ class LossConfig:
         iou_threshold: Overlap above which an anchor answers for a particle.
     """
 
-    lambda_cls: float = 1.0
+    lambda_cls: float = 4.0
     lambda_bias: float = 0.1
     alpha: float = 0.25
     gamma: float = 2.0

@@ -42,8 +42,8 @@ class DemoConfig:
     new: str = "cross"
     micrographs: int = 13
     new_micrographs: int = 9
-    stage1_epochs: int = 100
-    stage2_epochs: int = 20
+    stage1_epochs: int = 70
+    stage2_epochs: int = 30
     contribution_epochs: int = 40
     out: Path = Path("hydrapicker-data/picks")
 

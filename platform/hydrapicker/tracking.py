@@ -45,8 +45,10 @@ class TrackedRun:
         """Log a config tree as flat parameters, and `text` (its YAML) as ``config.yaml``."""
         from mlflow.entities import Param
 
-        params = [Param(key, str(value)[:_PARAM_LIMIT]) for key, value in _flatten(config)]
         with talking_to(self._uri):
+            # A parameter cannot change in MLflow, but a continued run may have other workers: its YAML says so.
+            logged = self._client.get_run(self.run_id).data.params
+            params = [Param(k, str(value)[:_PARAM_LIMIT]) for k, value in _flatten(config) if k not in logged]
             self._client.log_batch(self.run_id, params=params)
         self.log_file("config.yaml", text.encode())
 

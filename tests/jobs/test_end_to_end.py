@@ -56,8 +56,8 @@ def trained(lab: Path) -> Path:
 
 
 def best_weights(lab: Path, run: str) -> dict[str, np.ndarray]:
-    checkpoints = sorted((lab / "hydrapicker-data/runs" / run).glob("checkpoint_*"))
-    return load_file(checkpoints[-1] / "best.safetensors")
+    files = sorted((lab / "hydrapicker-data/runs" / run).glob("checkpoint_*/best.safetensors"))
+    return load_file(files[-1])
 
 
 def test_training_registers_a_trunk_and_all_heads(trained: Path) -> None:
@@ -86,7 +86,7 @@ def test_the_same_command_again_trains_and_registers_nothing_twice(
 
 def test_a_run_is_never_continued_on_other_data(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--datasets", "a", *TRAIN, "--run-name", "first"]) == 1
-    assert "other datasets" in capsys.readouterr().err
+    assert "another config or other datasets" in capsys.readouterr().err
 
 
 def test_more_workers_than_cpus_are_refused(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

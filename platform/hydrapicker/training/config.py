@@ -109,7 +109,7 @@ class TrainConfig:
     stage1: StageConfig = field(
         default_factory=lambda: StageConfig(epochs=5000, optimiser="adam", learning_rate=1e-3, restart_epochs=40)
     )
-    stage2: StageConfig = field(default_factory=lambda: StageConfig(epochs=100, optimiser="sgd", learning_rate=1e-3))
+    stage2: StageConfig = field(default_factory=lambda: StageConfig(epochs=100, optimiser="sgd", learning_rate=5e-4))
     loop: LoopConfig = field(default_factory=LoopConfig)
     store: str | None = None
     runs: str = "hydrapicker-data/runs"
@@ -127,7 +127,7 @@ def demo() -> TrainConfig:
         network=NetworkConfig(width=12, dropout=0.1),
         augmentation=AugmentationConfig(crop_px=256),
         stage1=StageConfig(epochs=60, optimiser="adam", learning_rate=1e-3),
-        stage2=StageConfig(epochs=12, optimiser="sgd", learning_rate=2e-3),
+        stage2=StageConfig(epochs=20, optimiser="sgd", learning_rate=5e-4),
         loop=LoopConfig(minibatches_per_step=2, workers=2, validate_every=5),
     )
 

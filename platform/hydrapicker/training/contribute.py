@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from hydrapicker.store.location import from_any_folder
 from hydrapicker.training.config import LoopConfig, StageConfig
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.run import run_recipe
-from hydrapicker.training.train import check_datasets, open_datasets, run_name, tracked
+from hydrapicker.training.train import check_datasets, identity, open_datasets, tracked
 from hydrapicker_core.augmentation import AugmentationConfig
 from hydrapicker_core.losses import LossConfig
 from hydrapicker_core.network import GENERIC, NetworkConfig
@@ -68,11 +69,14 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
             f"dataset {dataset.name} has boxes of {dataset.box_px} px and the trunk takes "
             f"{base.trunk.metadata.input.box_px} px: ingest it with --box-px {base.trunk.metadata.input.box_px}"
         )
+    on = f"{base.trunk.sha256} {base.head.sha256}"
+    key = sha256(f"{identity(config, datasets)} {on}".encode()).hexdigest()
     recipe = Recipe(
-        run_name=config.run_name or run_name("contribute", config, datasets) + f"-trunk{base.version.trunk_version}",
+        run_name=config.run_name or f"contribute-{key[:8]}",
+        identity=key,
         phases=(Phase("contribution", config.stage, heads=(dataset.name,), frozen=True),),
         datasets={dataset.name: dataset.version},
-        fingerprints={dataset.name: dataset.fingerprint, "trunk": base.trunk.sha256, GENERIC: base.head.sha256},
+        fingerprints={dataset.name: dataset.fingerprint},
         network=network_config(base),
         loss=config.loss,
         augmentation=config.augmentation,

@@ -37,9 +37,10 @@ class Recipe:
 
     Attributes:
         run_name: Name of the run, of its folder and of its MLflow run.
+        identity: sha256 of everything that the result depends on: a run is only continued as what it was.
         phases: Trained one after the other; each starts from the best weights of the one before.
         datasets: Name and version of every dataset.
-        fingerprints: Of the datasets, so that a run is never continued on other data.
+        fingerprints: Of the datasets.
         network: Size of the network.
         loss: Weights of the losses.
         augmentation: Crops.
@@ -51,6 +52,7 @@ class Recipe:
     """
 
     run_name: str
+    identity: str
     phases: tuple[Phase, ...]
     datasets: Mapping[str, str]
     fingerprints: Mapping[str, str]

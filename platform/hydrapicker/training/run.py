@@ -8,6 +8,7 @@ from typing import Any
 
 from hydrapicker import cluster
 from hydrapicker.errors import HydraPickerError, InvalidInputError
+from hydrapicker.files import atomic_write
 from hydrapicker.training.recipe import Recipe
 
 
@@ -38,9 +39,8 @@ def run_recipe(recipe: Recipe, runs: Path, on_record: Callable[[dict[str, Any]],
 
     Raises:
         TrainingError: When the workers failed more often than the recipe allows.
-        InvalidInputError: When the run's folder holds a run on other data, or the cluster is too small.
+        InvalidInputError: When the cluster is too small.
     """
-    _claim_folder(recipe, runs / recipe.run_name)
     cluster.connect()
     cluster.require(recipe.loop.workers, recipe.loop.threads, gpu=recipe.loop.gpu)
     import ray.train
@@ -80,18 +80,22 @@ def _read(checkpoint: Any) -> Trained:
         return Trained(load_weights_of(Path(folder), "best"), load_progress(Path(folder)).history)
 
 
-def _claim_folder(recipe: Recipe, folder: Path) -> None:
-    # A checkpoint says nothing of the data it came from: the folder does, before the first worker starts.
-    record = folder / "datasets.json"
-    if record.exists() and json.loads(record.read_text()) != dict(recipe.fingerprints):
+def claim_folder(recipe: Recipe, runs: Path) -> None:
+    """Make the run's folder, or check that the run in it is the same.
+
+    Raises:
+        InvalidInputError: When the folder holds another run, or cannot be written.
+    """
+    # A checkpoint says nothing of config and data: the folder does, before the first worker starts.
+    folder = runs / recipe.run_name
+    record = folder / "run.json"
+    if record.exists() and json.loads(record.read_text())["identity"] != recipe.identity:
         raise InvalidInputError(
-            f"the run in {folder} was trained on other datasets or other versions of them: give another --run-name"
+            f"the run in {folder} has another config or other datasets: give another --run-name, or the same options"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        record.write_text(json.dumps(dict(recipe.fingerprints), indent=1, sort_keys=True))
-    except OSError as error:
-        raise InvalidInputError(f"cannot write to {folder}: {error.strerror}; give another --runs") from error
+    entry = {"identity": recipe.identity, "fingerprints": dict(recipe.fingerprints)}
+    with atomic_write(record) as temporary:
+        temporary.write_text(json.dumps(entry, indent=1, sort_keys=True))
 
 
 def _cause(error: Exception) -> str:

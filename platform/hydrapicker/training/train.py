@@ -16,7 +16,7 @@ from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.config import TrainConfig
 from hydrapicker.training.progress import Progress
 from hydrapicker.training.recipe import Phase, Recipe
-from hydrapicker.training.run import Trained, run_recipe
+from hydrapicker.training.run import Trained, claim_folder, run_recipe
 from hydrapicker_core.network import GENERIC
 from hydrapicker_registry.registry import HeadRegistry
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from hydrapicker.training.registration import RegisteredHead
 
 Say = Callable[[str], None]
+
+_NOT_THE_RESULT = ("workers", "cpus_per_worker", "gpu", "max_failures")
 
 
 def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]":
@@ -42,8 +44,10 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
     datasets = open_datasets(config.datasets, config.store)
     box_px = common_box(datasets)
     check_datasets(datasets)
+    key = identity(config, datasets)
     recipe = Recipe(
-        run_name=config.run_name or run_name("train", config, datasets),
+        run_name=config.run_name or f"train-{key[:8]}",
+        identity=key,
         phases=(Phase("stage 1", config.stage1), Phase("stage 2", config.stage2, heads=tuple(datasets))),
         datasets={name: dataset.version for name, dataset in datasets.items()},
         fingerprints={name: dataset.fingerprint for name, dataset in datasets.items()},
@@ -91,6 +95,7 @@ def _register(
 @contextmanager
 def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun, Callable[[dict[str, Any]], None]]]:
     """An MLflow run around a training: config at the start, every epoch's figures, the end's status."""
+    claim_folder(recipe, Path(config.runs))
     tracker = TrackedRun(recipe.run_name, {"job": type(config).__name__, **recipe.tags})
     tracker.log_config({"config": asdict(config), "fingerprint": recipe.fingerprints}, config_as_yaml(config))
     lines = Progress(recipe)
@@ -157,11 +162,12 @@ def check_datasets(datasets: Mapping[str, Dataset]) -> None:
             raise InvalidInputError(f"dataset {name} has no particles to train on: ingest it with labelled ones")
 
 
-def run_name(job: str, config: Any, datasets: Mapping[str, Dataset]) -> str:
-    """A name that is the same for the same config and the same data, so that the same command continues its run."""
-    # How many workers share the work does not change what is trained.
-    tree = asdict(config)
-    for key in ("workers", "cpus_per_worker", "gpu", "max_failures"):
-        tree["loop"].pop(key)
+def identity(config: Any, datasets: Mapping[str, Dataset]) -> str:
+    """sha256 of everything that a training's result depends on.
+
+    Where it runs, and how many workers share the work, is not part of it.
+    """
+    tree = {key: value for key, value in asdict(config).items() if key not in ("run_name", "store", "runs")}
+    tree["loop"] = {key: value for key, value in tree["loop"].items() if key not in _NOT_THE_RESULT}
     content = repr((tree, [(name, dataset.fingerprint) for name, dataset in datasets.items()]))
-    return f"{job}-{sha256(content.encode()).hexdigest()[:8]}"
+    return sha256(content.encode()).hexdigest()

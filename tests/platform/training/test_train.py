@@ -9,7 +9,8 @@ from hydrapicker.files import Particles, write_combined_star, write_mrc
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
 from hydrapicker.training.config import LoopConfig, TrainConfig
-from hydrapicker.training.train import check_datasets, common_box, open_datasets, run_name, train
+from hydrapicker.training.train import check_datasets, common_box, identity, open_datasets, train
+from hydrapicker_core.losses import LossConfig
 
 
 @pytest.fixture
@@ -28,15 +29,15 @@ def store(tmp_path: Path) -> str:
     return root
 
 
-def test_a_runs_name_is_that_of_its_config_and_data(store: str) -> None:
+def test_a_run_is_the_same_when_its_result_is(store: str) -> None:
     a, b = open_datasets(("a",), store), open_datasets(("b",), store)
     config = TrainConfig(datasets=("a",))
-    name = run_name("train", config, a)
-    assert name == run_name("train", TrainConfig(datasets=("a",)), a)
-    assert name != run_name("train", config, b)
-    assert name != run_name("train", replace(config, loop=LoopConfig(seed=1)), a)
-    more = replace(config, loop=LoopConfig(workers=2, cpus_per_worker=1))
-    assert name == run_name("train", more, a), "who shares the work does not change the training"
+    key = identity(config, a)
+    assert key == identity(TrainConfig(datasets=("a",), run_name="x", runs="elsewhere", store=store), a)
+    assert key == identity(replace(config, loop=LoopConfig(workers=2, cpus_per_worker=1)), a), "who shares the work"
+    assert key != identity(config, b)
+    assert key != identity(replace(config, loop=LoopConfig(seed=1)), a)
+    assert key != identity(replace(config, loss=LossConfig(lambda_bias=0.2)), a)
 
 
 def test_datasets_that_cannot_be_trained_together_are_refused(store: str) -> None:
