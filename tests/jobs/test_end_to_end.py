@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -161,7 +160,7 @@ def test_the_generic_head_asks_for_a_diameter(trained: Path) -> None:
 
 
 def test_a_killed_training_goes_on_and_ends_bit_for_bit_where_the_undisturbed_one_ends(trained: Path) -> None:
-    command = [sys.executable, shutil.which("hydrapicker") or "", "train", "--datasets", "a", "b", *TRAIN]
+    command = [sys.executable, "-m", "hydrapicker", "train", "--datasets", "a", "b", *TRAIN]
     command += ["--run-name", "killed"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as driver:
         assert driver.stdout is not None
