@@ -32,9 +32,6 @@ class DemoConfig:
         new: Built-in shape of the dataset that is contributed afterwards.
         micrographs: Of every source dataset; two are kept for validation and three for the test.
         new_micrographs: Of the new dataset, of which as many are kept.
-        stage1_epochs: Of the single head on all source datasets.
-        stage2_epochs: Of the heads of all source datasets.
-        contribution_epochs: Of the new dataset's head.
         out: Folder for picks and overlays.
     """
 
@@ -42,9 +39,6 @@ class DemoConfig:
     new: str = "cross"
     micrographs: int = 13
     new_micrographs: int = 9
-    stage1_epochs: int = 70
-    stage2_epochs: int = 30
-    contribution_epochs: int = 40
     out: Path = Path("hydrapicker-data/picks")
 
     def __post_init__(self) -> None:
@@ -75,20 +69,9 @@ def run_demo(config: DemoConfig, say: Say) -> DemoResult:
         count = config.new_micrographs if shape == config.new else config.micrographs
         _make_dataset(shape, count, seed, say)
     preset = demo_preset()
-    loop = replace(preset.loop, workers=min(2, available_cores()))
-    trained = train(
-        replace(
-            preset,
-            datasets=config.sources,
-            stage1=replace(preset.stage1, epochs=config.stage1_epochs),
-            stage2=replace(preset.stage2, epochs=config.stage2_epochs),
-            loop=loop,
-        ),
-        say,
-    )
-    contribution = ContributeConfig(config.new)
-    contribution = replace(contribution, stage=replace(contribution.stage, epochs=config.contribution_epochs))
-    heads = (*(head for head in trained if head.name != "generic"), contribute(contribution, say))
+    loop = replace(preset.loop, workers=min(preset.loop.workers, available_cores()))
+    trained = train(replace(preset, datasets=config.sources, loop=loop), say)
+    heads = (*(head for head in trained if head.name != "generic"), contribute(ContributeConfig(config.new), say))
     folders = tuple(_pick_test_micrographs(head.name, config.out / head.name, say) for head in heads)
     return DemoResult(heads, config.new, folders, default_tracking_uri())
 

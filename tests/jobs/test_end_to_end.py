@@ -142,7 +142,7 @@ def test_picks_of_files_arrays_and_the_command_line_agree(trained: Path, capsys:
     assert (picks.y < height).all()
 
     assert main(["pick", str(micrograph), "--head", "a", "--threshold", "0", "--out", "picked", "--overlay"]) == 0
-    written = read_particles("picked/picks.star")["a_00001.mrc"]
+    written = read_particles("picked/picks.star")[str(micrograph)]
     assert np.allclose(written.xy, picks.xy, atol=1e-2)
     assert (trained / "picked/overlays/a_00001.png").exists()
     particles = "hydrapicker-data/simulated/a/particles.star"

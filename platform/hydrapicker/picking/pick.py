@@ -106,7 +106,7 @@ def pick(config: PickConfig, progress: Callable[[int, int, str], None] = lambda 
         except InvalidInputError as error:
             report.failed[path] = str(error)
             continue
-        combined[path.name] = _write_one(config, micrograph, picks)
+        combined[str(path)] = _write_one(config, micrograph, picks)
         report.counts[path] = len(picks)
     if not combined:
         raise HydraPickerError(next(iter(report.failed.values())))

@@ -126,8 +126,8 @@ def demo() -> TrainConfig:
     return TrainConfig(
         network=NetworkConfig(width=12, dropout=0.1),
         augmentation=AugmentationConfig(crop_px=256),
-        stage1=StageConfig(epochs=60, optimiser="adam", learning_rate=1e-3),
-        stage2=StageConfig(epochs=20, optimiser="sgd", learning_rate=5e-4),
+        stage1=StageConfig(epochs=55, optimiser="adam", learning_rate=1e-3),
+        stage2=StageConfig(epochs=45, optimiser="sgd", learning_rate=1e-3),
         loop=LoopConfig(minibatches_per_step=2, workers=2, validate_every=5),
     )
 

@@ -43,7 +43,7 @@ class ContributeConfig:
     run_name: str = ""
     loss: LossConfig = field(default_factory=LossConfig)
     augmentation: AugmentationConfig = field(default_factory=lambda: AugmentationConfig(crop_px=256))
-    stage: StageConfig = field(default_factory=lambda: StageConfig(epochs=60, optimiser="adam", learning_rate=3e-4))
+    stage: StageConfig = field(default_factory=lambda: StageConfig(epochs=40, optimiser="adam", learning_rate=3e-4))
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(minibatches_per_step=1, validate_every=5))
     store: str | None = None
     runs: str = "hydrapicker-data/runs"

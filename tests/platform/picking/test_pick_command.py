@@ -58,7 +58,7 @@ def test_every_micrograph_gets_a_star_and_all_one_more(
     for stem, suffix in (("a", "mrc"), ("b", "mrc"), ("c", "tif")):
         one = starfile.read(here / "out" / "micrographs" / f"{stem}_autopick.star")
         assert list(one.columns) == [*NAMES, "rlnClassNumber", "rlnAnglePsi"]
-        same = combined[combined["rlnMicrographName"] == f"{stem}.{suffix}"]
+        same = combined[combined["rlnMicrographName"] == f"mics/{stem}.{suffix}"]
         np.testing.assert_array_equal(one[NAMES], same[NAMES])
         assert (np.diff(one[NAMES[2]]) <= 0).all()
         assert (same["rlnMicrographPixelSize"] - PIXEL).abs().max() < 1e-5
@@ -88,7 +88,7 @@ def test_one_bad_file_among_good_ones_is_left_out_and_said(
     assert "picks on 2 micrographs" in out
     expected = [f"{path}" for stem in "ac" for path in (f"micrographs/{stem}_autopick.star", f"overlays/{stem}.png")]
     assert files_in(here / "out") == sorted([*expected, "picks.star"])
-    assert set(read_particles(here / "out" / "picks.star")) == {"a.mrc", "c.tif"}
+    assert set(read_particles(here / "out" / "picks.star")) == {"mics/a.mrc", "mics/c.tif"}
 
 
 def test_when_all_are_bad_nothing_is_written(mics: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
