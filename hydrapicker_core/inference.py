@@ -43,9 +43,9 @@ class InferenceConfig:
     memory_bound_gib: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.score_floor < 1:
-            raise InvalidInputError(f"score_floor {self.score_floor} is not in [0, 1): give 0.01")
-        if self.min_distance_boxes < 0:
+        if not 0 <= self.score_floor <= 1:
+            raise InvalidInputError(f"score_floor {self.score_floor} is not in [0, 1]: give 0.01")
+        if not self.min_distance_boxes >= 0:
             raise InvalidInputError(
                 f"min_distance_boxes {self.min_distance_boxes} is negative: give 0.6, or 0 for none"
             )

@@ -6,6 +6,7 @@ the crop's size or on how crowded it is. The default ``lambda_cls`` makes both a
 of the authors' code.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,7 +41,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         for name in ("lambda_cls", "lambda_bias", "gamma"):
-            if not getattr(self, name) >= 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise InvalidInputError(f"{name} {getattr(self, name)} is not a number of at least 0")
         for name in ("alpha", "iou_threshold"):
             if not 0 < getattr(self, name) < 1:

@@ -48,6 +48,8 @@ class NetworkConfig:
             raise InvalidInputError(f"network width {self.width} is not a positive even number: give 64, 32, 16 …")
         if not 0 <= self.dropout < 1:
             raise InvalidInputError(f"dropout {self.dropout} is not in [0, 1): give 0.3, as the method's authors")
+        if not (math.isfinite(self.initial_log_odds) and self.norm_eps > 0):
+            raise InvalidInputError("initial_log_odds must be a number and norm_eps positive: give -4 and 1e-5")
         if self.norm_groups < 1:
             raise InvalidInputError(f"norm_groups {self.norm_groups} is not positive: give 32")
 
@@ -219,10 +221,10 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], described_as:
     module.load_state_dict(dict(weights))
 
 
-# A ModuleDict's keys cannot hold a dot, a dataset's name can; "%" is in no dataset's name.
+# A ModuleDict's keys hold no dot and are no name of its attributes, a dataset's may be both; it never holds "%".
 def _key(name: str) -> str:
-    return name.replace(".", "%2E")
+    return "%" + name.replace(".", "%2E")
 
 
 def _name(key: str) -> str:
-    return key.replace("%2E", ".")
+    return key.removeprefix("%").replace("%2E", ".")

@@ -2,14 +2,19 @@
 
 import logging
 import os
+import socket
 from typing import Any
 
 from hydrapicker.errors import HydraPickerError, InvalidInputError
+from hydrapicker.store.config import available_cores
 
-_WORKER_ENVIRONMENT = {
+_ENVIRONMENT = {
     # How soon a reported checkpoint is committed: at the default of 2 s, a kill right after an epoch loses it.
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
+_KNOCK_SECONDS = 5
 
 
 class ClusterError(HydraPickerError, ConnectionError):
@@ -22,27 +27,32 @@ def connect() -> None:
     Raises:
         ClusterError: When RAY_ADDRESS names a cluster that does not answer.
     """
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.update({k: os.environ.get(k, v) for k, v in _WORKER_ENVIRONMENT.items()})
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():
         return
-    address = os.environ.get("RAY_ADDRESS", "local")
-    local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    # A container may have fewer cores than the machine, which Ray and we must count alike.
+    local: dict[str, Any] = {"include_dashboard": False, "num_cpus": available_cores()} if address == "local" else {}
     try:
-        ray.init(
-            address=address,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            runtime_env={"env_vars": _WORKER_ENVIRONMENT},
-            **local,
-        )
-    except (ConnectionError, TimeoutError, RuntimeError) as error:
+        _knock(address)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if address == "local":
+            raise ClusterError(f"Ray cannot start on this machine ({reason}): free memory or disk") from error
         raise ClusterError(
-            f"no Ray cluster answers at RAY_ADDRESS={address}: start it, or unset RAY_ADDRESS to run on this machine"
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS to run here"
         ) from error
+
+
+def _knock(address: str) -> None:
+    # Ray itself goes on trying for minutes where nobody listens.
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def require(workers: int, cpus_per_worker: int, *, gpu: bool) -> None:
@@ -54,6 +64,13 @@ def require(workers: int, cpus_per_worker: int, *, gpu: bool) -> None:
         raise InvalidInputError(
             f"{workers} workers of {cpus_per_worker} CPUs need {workers * cpus_per_worker} CPUs and Ray has "
             f"{has.get('CPU', 0):.0f}: give fewer --loop.workers or --loop.cpus-per-worker"
+        )
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    largest = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
+    if cpus_per_worker > largest:
+        raise InvalidInputError(
+            f"a worker of {cpus_per_worker} CPUs fits on no node, the largest has {largest:.0f}: give fewer "
+            "--loop.cpus-per-worker"
         )
     if gpu and workers > has.get("GPU", 0):
         raise InvalidInputError(

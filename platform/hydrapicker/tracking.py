@@ -12,6 +12,7 @@ from hydrapicker_registry.connection import default_tracking_uri, ensure_experim
 
 EXPERIMENT = "hydrapicker"
 _NAME_TAG = "hydrapicker.run_name"
+_IDENTITY_TAG = "hydrapicker.identity"
 _PARAM_LIMIT = 500
 
 
@@ -19,25 +20,28 @@ class TrackedRun:
     """An MLflow run: ``run_id``, and ``started``, the time in UTC at which it was first started.
 
     Args:
-        name: The run's name; a run of this name is continued where there is one.
-        tags: Put on the run.
+        name: The run's name.
+        identity: What the run's result depends on; a run of the same name and identity is continued.
+        job: What kind of run it is, put on it as a tag.
         tracking_uri: Of MLflow; None for the default.
 
     Raises:
         RegistryError: When MLflow cannot be reached.
     """
 
-    def __init__(self, name: str, tags: Mapping[str, str], tracking_uri: str | None = None) -> None:
+    def __init__(self, name: str, identity: str, job: str, tracking_uri: str | None = None) -> None:
         self._uri = tracking_uri or default_tracking_uri()
         experiment = ensure_experiment(self._uri, EXPERIMENT)
         self._client = open_client(self._uri)
         with talking_to(self._uri):
-            found = self._client.search_runs([experiment], f"tags.`{_NAME_TAG}` = '{name}'", max_results=1)
+            same = f"tags.`{_NAME_TAG}` = '{name}' AND tags.`{_IDENTITY_TAG}` = '{identity}'"
+            found = self._client.search_runs([experiment], same, max_results=1)
             if found:
                 run = found[0]
                 self._client.update_run(run.info.run_id, status="RUNNING")
             else:
-                run = self._client.create_run(experiment, run_name=name, tags={**tags, _NAME_TAG: name})
+                tags = {_NAME_TAG: name, _IDENTITY_TAG: identity, "hydrapicker.job": job}
+                run = self._client.create_run(experiment, run_name=name, tags=tags)
         self.run_id: str = run.info.run_id
         self.started = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
 

@@ -54,6 +54,7 @@ def test_heads_are_found_by_dataset_name_dots_included() -> None:
     network = MultiHeadNetwork(TINY, ["PDB-6b7n", "a.b"])
     assert network.datasets == ("PDB-6b7n", "a.b")
     assert network.head("a.b") is list(network.dataset_heads())[1]
+    assert MultiHeadNetwork(TINY, ["train", "keys", "half"]).datasets == ("train", "keys", "half")
     with pytest.raises(InvalidInputError, match=r"already has a head named 'a\.b'"):
         network.add_head("a.b", Head(TINY))
 

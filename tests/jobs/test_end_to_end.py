@@ -69,7 +69,7 @@ def test_training_registers_a_trunk_and_all_heads(trained: Path) -> None:
 
 def test_the_heads_moved_and_so_did_the_generic_head(trained: Path) -> None:
     weights = best_weights(trained, "first")
-    generic, a, b = (weights[f"_heads.{name}.out.weight"] for name in ("generic", "a", "b"))
+    generic, a, b = (weights[f"_heads.%{name}.out.weight"] for name in ("generic", "a", "b"))
     assert not np.array_equal(a, b)
     assert not np.array_equal(generic, a)
 
@@ -92,6 +92,20 @@ def test_more_workers_than_cpus_are_refused(trained: Path, capsys: pytest.Captur
     wanted = ["--loop.workers", "64", "--loop.minibatches-per-step", "64", "--run-name", "too-many"]
     assert main(["train", "--datasets", "a", "b", *TRAIN, *wanted]) == 1
     assert "64 workers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
+def test_a_cluster_that_is_not_there_is_one_line(
+    trained: Path, address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    ray.shutdown()
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert main(["train", "--datasets", "a", "b", *TRAIN, "--run-name", "elsewhere"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"RAY_ADDRESS={address}" in line
+    assert not (trained / "hydrapicker-data/runs/elsewhere").exists()
 
 
 def test_mlflow_holds_config_figures_and_curves(trained: Path) -> None:
@@ -121,10 +135,10 @@ def test_a_contribution_leaves_trunk_and_generic_head_as_they_are(trained: Path)
     assert registered["generic"].version == before.version
     contributed, first = best_weights(trained, "contribution"), best_weights(trained, "first")
     for name, value in contributed.items():
-        if not name.startswith("_heads.c%2Enew"):
+        if not name.startswith("_heads.%c%2Enew"):
             assert np.array_equal(value, first[name]), name
-    moved = contributed["_heads.c%2Enew.out.weight"]
-    assert not np.array_equal(moved, first["_heads.generic.out.weight"])
+    moved = contributed["_heads.%c%2Enew.out.weight"]
+    assert not np.array_equal(moved, first["_heads.%generic.out.weight"])
 
 
 def test_picks_of_files_arrays_and_the_command_line_agree(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +171,25 @@ def test_picks_of_files_arrays_and_the_command_line_agree(trained: Path, capsys:
 def test_the_generic_head_asks_for_a_diameter(trained: Path) -> None:
     with pytest.raises(InvalidInputError, match="diameter"):
         load_head("generic").pick("hydrapicker-data/simulated/a/micrographs/a_00001.mrc")
+
+
+def test_an_interrupted_training_says_how_to_go_on_and_mlflow_knows(trained: Path) -> None:
+    from mlflow import MlflowClient
+
+    command = [sys.executable, "-m", "hydrapicker", "train", "--datasets", "a", "b", *TRAIN]
+    command += ["--run-name", "interrupted", "--stage1.epochs", "500"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        assert driver.stderr is not None
+        for line in driver.stdout:
+            if line.startswith("stage 1 1/500"):
+                driver.send_signal(signal.SIGINT)
+        assert driver.wait() == 130
+        assert driver.stderr.read().endswith("interrupted; run the same command to continue\n")
+    client = MlflowClient(f"sqlite:///{trained}/hydrapicker-data/mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'hydrapicker'")
+    runs = {run.info.run_name: run.info.status for run in client.search_runs([experiment.experiment_id])}
+    assert runs["interrupted"] == "KILLED"
 
 
 def test_a_killed_training_goes_on_and_ends_bit_for_bit_where_the_undisturbed_one_ends(trained: Path) -> None:

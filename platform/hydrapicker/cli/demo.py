@@ -1,5 +1,8 @@
 """``hydrapicker demo``."""
 
+import sys
+from pathlib import Path
+
 from hydrapicker.cli.console import print_table, say
 from hydrapicker.cli.parse import parse
 
@@ -23,6 +26,11 @@ def run(arguments: list[str]) -> int:
     say("\nPicks drawn on these micrographs:")
     for folder in result.overlays:
         say(f"  {folder}")
-    say("The heads, in Python: from hydrapicker import load_head; load_head('shell').pick('micrograph.mrc')")
-    say(f"MLflow's pages, at http://127.0.0.1:5000: mlflow ui --backend-store-uri {result.tracking_uri}")
+    name = result.heads[0].name
+    say(f"A head in Python: from hydrapicker import load_head; load_head('{name}').pick('micrograph.mrc')")
+    if result.tracking_uri.startswith("http"):
+        say(f"MLflow's pages: {result.tracking_uri}")
+    else:
+        mlflow = Path(sys.executable).parent / "mlflow"
+        say(f"MLflow's pages, at http://127.0.0.1:5000: {mlflow} ui --backend-store-uri {result.tracking_uri}")
     return 0

@@ -20,8 +20,6 @@ from hydrapicker_registry.registry import LoadedHead
 Contrast = Literal["dark", "light"]
 
 _DEFAULT_THRESHOLD = 0.5
-_BELOW_ONE = math.nextafter(1, 0)
-"""Against float32 scores the same as 1, which a head that is sure of every hit recommends as its threshold."""
 
 
 def check_options(
@@ -175,7 +173,7 @@ class Picker:
             prepared.image,
             prepared.background,
             self._box_px,
-            InferenceConfig(min(threshold, _BELOW_ONE), distance, memory_bound_gib),
+            InferenceConfig(threshold, distance, memory_bound_gib),
         )[self.name]
         scales = np.array([prepared.scale_x, prepared.scale_y], dtype=np.float32)
         return Picks((found.xy.numpy() / scales).astype(np.float32), found.score.numpy(), pixel_size, diameter)

@@ -3,7 +3,9 @@
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tyro.conf import Positional
 
@@ -17,8 +19,12 @@ __all__ = ["IngestConfig", "IngestReport", "available_cores"]
 
 
 def available_cores() -> int:
-    """Count the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Count the cores this process may use: those it is bound to, or fewer by a container's quota."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        bound = min(bound, max(1, int(quota) // int(period)))  # "max" is no number: no quota
+    return bound
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,13 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
+
+from hydrapicker.errors import HydraPickerError
 
 _POLL_SECONDS = 0.5
 
@@ -36,12 +39,14 @@ def watched_board(on_record: Callable[[dict[str, Any]], None]) -> Iterator[Any]:
     def look() -> None:
         nonlocal seen
         for record in ray.get(board.since.remote(seen)):
-            seen += 1
             on_record(record)
+            seen += 1
 
     def watch() -> None:
         while not done.wait(_POLL_SECONDS):
-            look()
+            # MLflow may be away for a moment: the record is handed over at the next look.
+            with suppress(HydraPickerError, OSError, RayError):
+                look()
 
     thread = threading.Thread(target=watch, name="training-board", daemon=True)
     thread.start()
@@ -50,5 +55,6 @@ def watched_board(on_record: Callable[[dict[str, Any]], None]) -> Iterator[Any]:
     finally:
         done.set()
         thread.join()
-        look()
-        ray.kill(board)
+        with suppress(RayError):  # a cluster that is gone has said so already
+            look()
+            ray.kill(board)

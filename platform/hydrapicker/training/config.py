@@ -1,5 +1,6 @@
 """What a training run can be told; the command line, the YAML file and the MLflow parameters are this one tree."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -8,6 +9,7 @@ from hydrapicker.store.config import available_cores
 from hydrapicker_core.augmentation import AugmentationConfig
 from hydrapicker_core.losses import LossConfig
 from hydrapicker_core.network import NetworkConfig
+from hydrapicker_registry.names import validate_dataset_name
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class StageConfig:
     def __post_init__(self) -> None:
         if self.epochs < 0:
             raise InvalidInputError(f"epochs {self.epochs} is negative: give 0 to leave the stage out")
-        if not self.learning_rate > 0:
+        if not 0 < self.learning_rate < math.inf:
             raise InvalidInputError(f"learning_rate {self.learning_rate} is not positive: give 1e-3")
         if not 0 <= self.momentum < 1:
             raise InvalidInputError(f"momentum {self.momentum} is not in [0, 1): give 0.9")
@@ -97,7 +99,7 @@ class TrainConfig:
         stage2: All heads, tied to the generic head by the bias loss.
         loop: Minibatches, workers, seed.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
-        runs: Folder for checkpoints.
+        runs: Folder for checkpoints; on a cluster one that every node sees.
         contributor: Author put on record in the registry.
     """
 
@@ -115,6 +117,19 @@ class TrainConfig:
     runs: str = "hydrapicker-data/runs"
     contributor: str = ""
 
+    def __post_init__(self) -> None:
+        check_run(self.run_name, self.runs)
+        if self.stage2.epochs == 0:
+            raise InvalidInputError("stage 2 makes the datasets' heads: give --stage2.epochs at least 1")
+
+
+def check_run(run_name: str, runs: str) -> None:
+    """Refuse a run's name that is no plain name, and a place for runs that is no folder."""
+    if run_name:
+        validate_dataset_name(run_name)  # a run's name becomes a folder's, as a dataset's does
+    if "://" in runs:
+        raise InvalidInputError(f"runs {runs!r} is a URL: give a folder, on a cluster one that every node sees")
+
 
 def paper() -> TrainConfig:
     """The paper's numbers (section 3.3): width 64, 368 x 368 crops, minibatches of 4, 5000 and 100 epochs."""
@@ -127,7 +142,7 @@ def demo() -> TrainConfig:
         network=NetworkConfig(width=12, dropout=0.1),
         augmentation=AugmentationConfig(crop_px=256),
         stage1=StageConfig(epochs=55, optimiser="adam", learning_rate=1e-3),
-        stage2=StageConfig(epochs=45, optimiser="sgd", learning_rate=1e-3),
+        stage2=StageConfig(epochs=45, optimiser="sgd", learning_rate=5e-4),
         loop=LoopConfig(minibatches_per_step=2, workers=2, validate_every=5),
     )
 

@@ -10,7 +10,7 @@ from tyro.conf import Positional
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.location import from_any_folder
-from hydrapicker.training.config import LoopConfig, StageConfig
+from hydrapicker.training.config import LoopConfig, StageConfig, check_run
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.run import run_recipe
 from hydrapicker.training.train import check_datasets, identity, open_datasets, tracked
@@ -35,7 +35,7 @@ class ContributeConfig:
         stage: Epochs, optimiser and learning rate.
         loop: Minibatches, workers, seed.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
-        runs: Folder for checkpoints.
+        runs: Folder for checkpoints; on a cluster one that every node sees.
         contributor: Author put on record in the registry.
     """
 
@@ -48,6 +48,11 @@ class ContributeConfig:
     store: str | None = None
     runs: str = "hydrapicker-data/runs"
     contributor: str = ""
+
+    def __post_init__(self) -> None:
+        check_run(self.run_name, self.runs)
+        if self.stage.epochs == 0:
+            raise InvalidInputError("a head is trained for at least one epoch: give --stage.epochs 1 or more")
 
 
 def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> "RegisteredHead":
@@ -94,7 +99,13 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
         load_weights(network, trained.weights, f"the last checkpoint of run {recipe.run_name!r}")
         judged = judge_network(network, datasets)
         origin = Origin(
-            tracker.run_id, tracker.started, asdict(config), config.loss.lambda_bias, dataset.box_px, config.contributor
+            tracker.run_id,
+            tracker.started,
+            asdict(config),
+            config.loss.lambda_bias,
+            dataset.box_px,
+            dataset.contrast,
+            config.contributor,
         )
         trunk = base.trunk.reference(base.version.trunk_version)
         return register_head(network, dataset.name, dataset, judged, trunk, tracker, origin, say)

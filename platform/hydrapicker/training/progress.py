@@ -26,6 +26,8 @@ class Progress:
         for name in ("localisation", "classification"):
             values = [losses[name] for losses in record["losses"].values()]
             parts.append(f"{name} {sum(values) / len(values):.3f}")
+        if record["lost_particles"]:
+            parts.append(f"{record['lost_particles']} of {record['particles']} particles without an anchor")
         if record["validation"] is not None:
             parts.append(f"validation loss {record['validation']['loss']:.3f}")
             for dataset, roles in record["validation"]["heads"].items():

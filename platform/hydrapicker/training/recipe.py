@@ -48,7 +48,6 @@ class Recipe:
         store: Folder or URL of the dataset store.
         box_px: Side of a particle's box in working pixels, the same for all datasets.
         initial: Weights of trunk and generic head to start from; empty: random ones.
-        tags: Put on the MLflow run.
     """
 
     run_name: str
@@ -63,4 +62,3 @@ class Recipe:
     store: str
     box_px: int
     initial: Mapping[str, Any] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)

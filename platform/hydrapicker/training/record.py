@@ -46,7 +46,8 @@ class EpochRecord:
         epoch: Number of the epoch in its phase, from 1.
         losses: Per dataset: mean localisation and classification loss of its minibatches.
         distances: Per dataset: distance of its head's weights from the generic head's.
-        lost_particles: Share of particles no anchor could answer for.
+        particles: How many particles the epoch's crops held.
+        lost_particles: How many of them no anchor could answer for, as nearer ones had taken it.
         learning_rate: At the epoch's last step.
         seconds: The epoch's duration without validation.
         micrographs_per_second: Over all ranks.
@@ -59,7 +60,8 @@ class EpochRecord:
     epoch: int
     losses: dict[str, dict[str, float]]
     distances: dict[str, float]
-    lost_particles: float
+    particles: int
+    lost_particles: int
     learning_rate: float
     seconds: float
     micrographs_per_second: float
@@ -117,7 +119,8 @@ class Tally:
             epoch=self.epoch + 1,
             losses={n: {"localisation": s[0] / s[2], "classification": s[1] / s[2]} for n, s in sorted(sums.items())},
             distances=dict(zip(network.datasets, distances, strict=True)),
-            lost_particles=counts[2] / max(1, counts[1]),
+            particles=counts[1],
+            lost_particles=counts[2],
             learning_rate=learning_rate,
             seconds=seconds,
             micrographs_per_second=counts[0] / seconds,

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydrapicker.evaluation.figures import detection_curves
 from hydrapicker.evaluation.heads import merge, score_heads
+from hydrapicker.store.index import Contrast
 from hydrapicker.store.layout import NORMALISATION
 from hydrapicker.store.store import Dataset
 from hydrapicker.tracking import TrackedRun
@@ -75,10 +76,11 @@ class Origin:
 
     Attributes:
         run_id: The MLflow run.
-        started: When the run was first started: a run that is repeated registers nothing twice.
+        started: When the run was first started.
         config: The job's config tree, as plain values.
         lambda_bias: Weight of the bias loss.
         box_px: Side of a particle's box in working pixels.
+        contrast: What the datasets' contrast is: the generic head takes it for its own.
         contributor: Author on record; may be empty.
     """
 
@@ -87,6 +89,7 @@ class Origin:
     config: dict[str, Any]
     lambda_bias: float
     box_px: int
+    contrast: Contrast
     contributor: str
 
     def shared(self, network: MultiHeadNetwork, metrics: Mapping[str, float]) -> dict[str, Any]:
@@ -146,13 +149,25 @@ def register_head(
         _detached(network.head(name).state_dict()),
         {_CURVES: curves},
     )
-    version = HeadRegistry().register_head(package, tracker.run_id, alias="champion")
+    version = _register_once(package, tracker.run_id)
     generic = judged.metrics(GENERIC, [name] if dataset else None)
     head = RegisteredHead(name, version, package.metadata.metrics, _numbers(generic))
     tracker.log_metrics({"test": {name: {"own": head.metrics, "generic": head.generic_metrics}}})
     tracker.log_file(f"curves/{name}.png", curves)
     say(f"registered head {name} version {version}, AP {head.metrics.get('ap', float('nan')):.3f}")
     return head
+
+
+def _register_once(package: HeadPackage, run_id: str) -> int:
+    # A run that is repeated finds what it registered before, and does not take the title from a newer version.
+    registry, name = HeadRegistry(), package.metadata.dataset
+    versions = {head.version: head for head in registry.list_heads() if head.dataset == name}
+    version = next((head.version for head in versions.values() if head.run_id == run_id), None)
+    if version is None:
+        return registry.register_head(package, run_id, alias="champion")
+    if version == max(versions):
+        registry.promote(name, version)
+    return version
 
 
 def _curves(name: str, judged: Judged) -> bytes:
@@ -180,7 +195,7 @@ def _head_metadata(
         input=HeadInput(
             origin.box_px,
             NORMALISATION,
-            dataset.contrast if dataset else "dark",
+            dataset.contrast if dataset else origin.contrast,
             dataset.diameter_angstrom if dataset else None,
         ),
         threshold=judged.thresholds[name],

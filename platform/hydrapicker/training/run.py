@@ -1,15 +1,19 @@
 """A recipe on Ray Train: started, watched, continued."""
 
 import json
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydrapicker import cluster
 from hydrapicker.errors import HydraPickerError, InvalidInputError
 from hydrapicker.files import atomic_write
 from hydrapicker.training.recipe import Recipe
+
+_RECORD = "run.json"
 
 
 class TrainingError(HydraPickerError, RuntimeError):
@@ -30,7 +34,7 @@ class Trained:
 
 
 def run_recipe(recipe: Recipe, runs: Path, on_record: Callable[[dict[str, Any]], None]) -> Trained:
-    """Train a recipe to its end, from its last checkpoint where there is one.
+    """Train a recipe to its end on the connected cluster, from its last checkpoint where there is one.
 
     Args:
         recipe: What to train.
@@ -39,10 +43,8 @@ def run_recipe(recipe: Recipe, runs: Path, on_record: Callable[[dict[str, Any]],
 
     Raises:
         TrainingError: When the workers failed more often than the recipe allows.
-        InvalidInputError: When the cluster is too small.
     """
-    cluster.connect()
-    cluster.require(recipe.loop.workers, recipe.loop.threads, gpu=recipe.loop.gpu)
+    import ray.exceptions
     import ray.train
     from ray.train.torch import TorchTrainer
 
@@ -65,8 +67,9 @@ def run_recipe(recipe: Recipe, runs: Path, on_record: Callable[[dict[str, Any]],
             ),
         )
         try:
-            result = trainer.fit()
-        except ray.train.TrainingFailedError as error:
+            with _interruptible():
+                result = trainer.fit()
+        except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
             raise TrainingError(f"run {recipe.run_name!r} failed: {_cause(error)}") from error
     if result.checkpoint is None:
         raise TrainingError(f"run {recipe.run_name!r} has no epochs: give a stage at least one")
@@ -80,29 +83,51 @@ def _read(checkpoint: Any) -> Trained:
         return Trained(load_weights_of(Path(folder), "best"), load_progress(Path(folder)).history)
 
 
-def claim_folder(recipe: Recipe, runs: Path) -> None:
-    """Make the run's folder, or check that the run in it is the same.
-
-    Raises:
-        InvalidInputError: When the folder holds another run, or cannot be written.
-    """
+def check_folder(recipe: Recipe, runs: Path) -> None:
+    """Refuse, with :class:`InvalidInputError`, a run whose folder holds another one."""
     # A checkpoint says nothing of config and data: the folder does, before the first worker starts.
-    folder = runs / recipe.run_name
-    record = folder / "run.json"
-    if record.exists() and json.loads(record.read_text())["identity"] != recipe.identity:
+    record = runs / recipe.run_name / _RECORD
+    if record.exists() and _identity_in(record) != recipe.identity:
         raise InvalidInputError(
-            f"the run in {folder} has another config or other datasets: give another --run-name, or the same options"
+            f"the run in {record.parent} has another config or other datasets: give another --run-name, or the same "
+            "options"
         )
+
+
+def claim_folder(recipe: Recipe, runs: Path) -> None:
+    """Make the run's folder and write down whose it is."""
     entry = {"identity": recipe.identity, "fingerprints": dict(recipe.fingerprints)}
-    with atomic_write(record) as temporary:
+    with atomic_write(runs / recipe.run_name / _RECORD) as temporary:
         temporary.write_text(json.dumps(entry, indent=1, sort_keys=True))
 
 
+def _identity_in(record: Path) -> str:
+    try:
+        return str(json.loads(record.read_text())["identity"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInputError(f"{record} cannot be read: give another --run-name, or remove its folder") from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    # Ray Train's own handler of Ctrl-C leaves with SystemExit, and stays in place when training is over.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _cause(error: Exception) -> str:
-    failures = getattr(error, "worker_failures", None) or {}
-    for failure in failures.values():
-        cause = getattr(failure, "cause", failure)
-        while cause.__cause__ is not None:
-            cause = cause.__cause__
-        return f"{type(cause).__name__}: {cause}"
-    return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+    # What a user can mend says so itself; of several workers that failed, the others only lost their peer.
+    causes = list((getattr(error, "worker_failures", None) or {}).values()) or [error]
+    cause = next((cause for cause in causes if isinstance(cause, HydraPickerError)), causes[0])
+    first_line = (str(cause).strip().splitlines() or [""])[0]
+    if isinstance(cause, HydraPickerError):
+        return first_line
+    return f"{type(cause).__name__}: {first_line}; run the same command to continue from the last checkpoint"

@@ -1,7 +1,7 @@
 """The multi-head training, from datasets in the store to trunk and heads in the registry."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from hydrapicker import cluster
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.location import default_store, from_any_folder
 from hydrapicker.store.store import Dataset, Store
@@ -16,8 +17,9 @@ from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.config import TrainConfig
 from hydrapicker.training.progress import Progress
 from hydrapicker.training.recipe import Phase, Recipe
-from hydrapicker.training.run import Trained, claim_folder, run_recipe
+from hydrapicker.training.run import Trained, check_folder, claim_folder, run_recipe
 from hydrapicker_core.network import GENERIC
+from hydrapicker_registry.errors import RegistryError
 from hydrapicker_registry.registry import HeadRegistry
 
 if TYPE_CHECKING:
@@ -80,8 +82,15 @@ def _register(
     say("judging all heads on their test micrographs")
     judged = judge_network(network, datasets)
     tracker.log_file("curves/learning.png", learning_curves(trained.history))
+    contrasts = {dataset.contrast for dataset in datasets.values()}
     origin = Origin(
-        tracker.run_id, tracker.started, asdict(config), config.loss.lambda_bias, recipe.box_px, config.contributor
+        tracker.run_id,
+        tracker.started,
+        asdict(config),
+        config.loss.lambda_bias,
+        recipe.box_px,
+        contrasts.pop() if len(contrasts) == 1 else "dark",
+        config.contributor,
     )
     trunk = trunk_package(network, datasets, origin)
     trunk_version = HeadRegistry().register_trunk(trunk, tracker.run_id)
@@ -95,9 +104,11 @@ def _register(
 @contextmanager
 def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun, Callable[[dict[str, Any]], None]]]:
     """An MLflow run around a training: config at the start, every epoch's figures, the end's status."""
-    claim_folder(recipe, Path(config.runs))
-    tracker = TrackedRun(recipe.run_name, {"job": type(config).__name__, **recipe.tags})
-    tracker.log_config({"config": asdict(config), "fingerprint": recipe.fingerprints}, config_as_yaml(config))
+    # What can be refused is refused before anything is written.
+    check_folder(recipe, Path(config.runs))
+    cluster.connect()
+    cluster.require(recipe.loop.workers, recipe.loop.threads, gpu=recipe.loop.gpu)
+    tracker = TrackedRun(recipe.run_name, recipe.identity, type(config).__name__)
     lines = Progress(recipe)
     before = [0]
     for phase in recipe.phases:
@@ -111,12 +122,12 @@ def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun,
 
     say(f"run {recipe.run_name}")
     try:
+        claim_folder(recipe, Path(config.runs))
+        tracker.log_config({"config": asdict(config), "fingerprint": recipe.fingerprints}, config_as_yaml(config))
         yield tracker, on_record
-    except KeyboardInterrupt:
-        tracker.end("KILLED")
-        raise
-    except BaseException:
-        tracker.end("FAILED")
+    except BaseException as error:
+        with suppress(RegistryError):  # the first error is the one to tell
+            tracker.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
         raise
     tracker.end()
 
@@ -167,7 +178,9 @@ def identity(config: Any, datasets: Mapping[str, Dataset]) -> str:
 
     Where it runs, and how many workers share the work, is not part of it.
     """
-    tree = {key: value for key, value in asdict(config).items() if key not in ("run_name", "store", "runs")}
+    tree = {
+        key: value for key, value in asdict(config).items() if key not in ("run_name", "store", "runs", "contributor")
+    }
     tree["loop"] = {key: value for key, value in tree["loop"].items() if key not in _NOT_THE_RESULT}
     content = repr((tree, [(name, dataset.fingerprint) for name, dataset in datasets.items()]))
     return sha256(content.encode()).hexdigest()

@@ -1,5 +1,6 @@
 """What every training process runs: load, step, validate, save, report."""
 
+import math
 import tempfile
 from contextlib import nullcontext
 from pathlib import Path
@@ -11,6 +12,7 @@ import ray.train.torch
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.streaming.loader import stream_steps
 from hydrapicker.streaming.plan import Minibatch, Source, plan_epoch, plan_step, steps_in
@@ -119,6 +121,8 @@ class Worker:
     def _validate(self, phase: Phase, record: EpochRecord) -> None:
         record.validation = self._validation(phase)
         loss = record.validation.loss
+        if not math.isfinite(loss):
+            raise InvalidInputError("the validation loss is no number any more: give a smaller learning rate")
         if loss < self.progress.best_loss:
             self.progress.best_loss, self.progress.best_epoch = loss, self.progress.epoch
             self.best = _copy(self.network)
@@ -134,7 +138,7 @@ class Worker:
             ray.train.report(metrics)
             return
         with tempfile.TemporaryDirectory() as folder:
-            save_checkpoint(Path(folder), self.progress, _copy(self.network), self.best, optimiser)
+            save_checkpoint(Path(folder), self.progress, self.network.state_dict(), self.best, optimiser)
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
         ray.get(self.board.post.remote(self.progress.history[-1]))
 
