@@ -95,9 +95,10 @@ def detection_loss(
     """
     grid = (outputs.shape[2], outputs.shape[3])
     anchors = anchor_centres(grid, outputs.device).reshape(-1, 2)
-    cells = outputs.float().flatten(2).transpose(1, 2)  # (b, gy * gx, 3), in full precision under autocast
+    outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))  # in full precision under autocast
+    cells = outputs.flatten(2).transpose(1, 2)  # (b, gy * gx, 3)
     is_particle = torch.zeros(cells.shape[:2], device=outputs.device)
-    distance = outputs.new_zeros((), dtype=torch.float32)
+    distance = outputs.new_zeros(())
     pairs, lost = 0, 0
     for image, centres in enumerate(particles):
         matches = match_anchors(centres, grid, box_px, config.iou_threshold)

@@ -90,7 +90,8 @@ class Step:
     def _idle(self) -> None:
         # DDP needs a backward pass of every rank in every step.
         if isinstance(self.trunk, DistributedDataParallel):
-            image = torch.zeros(1, 1, CELL_PX, CELL_PX, device=next(self.network.parameters()).device)
+            parameter = next(self.network.parameters())
+            image = torch.zeros(1, 1, CELL_PX, CELL_PX, device=parameter.device, dtype=parameter.dtype)
             torch.autograd.backward(self.trunk(image).sum() * 0)
 
     def _average_heads(self, touched: Sequence[str]) -> None:

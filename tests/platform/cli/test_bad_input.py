@@ -224,7 +224,10 @@ def test_an_interrupt_ends_with_130_and_the_same_command_continues(lab: Path) ->
     command = [COMMAND, "simulate", "toy", "--structure", "builtin:barrel", "--micrographs", "16", "--workers", "1"]
     command += ["--height", "256", "--width", "256", "--pixel-size-angstrom", "6"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    # A shell's background job hands on an ignored SIGINT; the child shall heed it all the same.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(command, cwd=lab, env=environment, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
     folder = lab / "hydrapicker-data" / "simulated" / "toy"
     deadline = time.monotonic() + 60
     while len(list(folder.glob("micrographs/toy_*.mrc"))) < 1 and time.monotonic() < deadline:
