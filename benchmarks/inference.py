@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 
-SIDE_PX = 512
+SIDE_PX = 1024
 ROUNDS = 3
 VARIANTS = {
     "one pass, contiguous": ("contiguous", "one-pass"),

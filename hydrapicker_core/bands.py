@@ -3,7 +3,7 @@
 Group normalisation needs the mean and variance of a whole feature map, so tiles that pass through the network one
 after the other, each normalised by itself, would not pick what one pass picks. Here the bands overlap by the reach of
 one pair of convolutions, a pair is applied to all bands before the next one, and each normalisation uses the statistics
-of the whole map. Two feature maps are held, where one pass needs about five.
+of the whole map. Fewer than three feature maps are held, where one pass holds four.
 """
 
 from collections.abc import Callable, Iterator

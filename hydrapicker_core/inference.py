@@ -23,8 +23,8 @@ from hydrapicker_core.preprocess import Background, pad_with_background
 MARGIN_PX = 2 * CELL_PX
 """Background noise put around a micrograph, so that particles at its edges are seen with surroundings."""
 
-_MAPS_IN_ONE_PASS = 5
-_BAND_PX = 2**18
+_MAPS_IN_ONE_PASS = 4
+_BAND_PX = 2**16
 _PADDING_SEED = 0
 
 

@@ -44,7 +44,8 @@ def connect() -> None:
         if address == "local":
             raise ClusterError(f"Ray cannot start on this machine ({reason}): free memory or disk") from error
         raise ClusterError(
-            f"no Ray cluster answers at RAY_ADDRESS={address} ({reason}): start it, or unset RAY_ADDRESS to run here"
+            f"no Ray cluster answers at RAY_ADDRESS={address} ({reason}): start it, set RAY_AUTH_MODE=token if it "
+            "wants a token, or unset RAY_ADDRESS to run here"
         ) from error
 
 
