@@ -6,13 +6,13 @@ one pair of convolutions, a pair is applied to all bands before the next one, an
 of the whole map. Fewer than three feature maps are held, where one pass holds four.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hydrapicker_core.network import ConvPair, Trunk
+from hydrapicker_core.network import ConvPair, ResidualBlock, Trunk
 
 Rows = slice
 Affine = tuple[Float[Tensor, " c 1 1"], Float[Tensor, " c 1 1"]]
@@ -24,10 +24,11 @@ def trunk_in_bands(trunk: Trunk, image: Float[Tensor, "1 h w"], band_rows: int) 
     x = _pair_in_bands(trunk.stem, image, band_rows)
     _in_place(x, _normalisation(trunk.norm, x, band_rows), band_rows)
     for block in trunk.blocks:
-        y = _pair_in_bands(block.pair1, x, band_rows)  # type: ignore[arg-type]  # ModuleList forgets the type
-        _in_place(y, _normalisation(block.norm1, y, band_rows), band_rows)  # type: ignore[arg-type]
-        _pair_over_itself(block.pair2, y, band_rows)  # type: ignore[arg-type]
-        scale, shift = _normalisation(block.norm2, y, band_rows)  # type: ignore[arg-type]
+        assert isinstance(block, ResidualBlock)  # a ModuleList forgets what it holds
+        y = _pair_in_bands(block.pair1, x, band_rows)
+        _in_place(y, _normalisation(block.norm1, y, band_rows), band_rows)
+        _pair_over_itself(block.pair2, y, band_rows)
+        scale, shift = _normalisation(block.norm2, y, band_rows)
         for rows in _bands(x.shape[1], band_rows):
             x[:, rows] = torch.relu(x[:, rows] + (y[:, rows] * scale + shift))
         del y
@@ -40,7 +41,7 @@ def _bands(height: int, band_rows: int) -> Iterator[Rows]:
 
 def _pair_in_bands(pair: ConvPair, x: Float[Tensor, "i h w"], band_rows: int) -> Float[Tensor, "c h w"]:
     height, width = x.shape[1:]
-    out = x.new_empty((pair[-1].out_channels, height, width))  # type: ignore[arg-type]
+    out = x.new_empty((pair.channels_out, height, width))
     for rows in _bands(height, band_rows):
         top = max(0, rows.start - ConvPair.HALO)
         bottom = min(height, rows.stop + ConvPair.HALO)
@@ -60,10 +61,8 @@ def _pair_over_itself(pair: ConvPair, x: Float[Tensor, "c h w"], band_rows: int)
 
 
 def _normalisation(norm: nn.GroupNorm, x: Float[Tensor, "c h w"], band_rows: int) -> Affine:
-    # Sums in double precision: a map may have 10^8 values.
-    total: Callable[[Tensor], Tensor] = lambda part: part.double().sum(dim=(1, 2))  # noqa: E731
-    mean = torch.stack([total(x[:, rows]) for rows in _bands(x.shape[1], band_rows)]).sum(0)
-    square = torch.stack([total(x[:, rows].square()) for rows in _bands(x.shape[1], band_rows)]).sum(0)
+    mean = torch.stack([_total(x[:, rows]) for rows in _bands(x.shape[1], band_rows)]).sum(0)
+    square = torch.stack([_total(x[:, rows].square()) for rows in _bands(x.shape[1], band_rows)]).sum(0)
     count = x[0].numel() * x.shape[0] // norm.num_groups
     group_mean = mean.reshape(norm.num_groups, -1).sum(1) / count
     variance = square.reshape(norm.num_groups, -1).sum(1) / count - group_mean.square()
@@ -72,6 +71,11 @@ def _normalisation(norm: nn.GroupNorm, x: Float[Tensor, "c h w"], band_rows: int
     scale = norm.weight * deviation.repeat_interleave(channels).to(x.dtype)
     shift = norm.bias - group_mean.repeat_interleave(channels).to(x.dtype) * scale
     return scale[:, None, None], shift[:, None, None]
+
+
+def _total(x: Float[Tensor, "c h w"]) -> Float[Tensor, " c"]:
+    # In double precision: a map may have 10^8 values.
+    return x.double().sum(dim=(1, 2))
 
 
 def _in_place(x: Float[Tensor, "c h w"], affine: Affine, band_rows: int) -> None:

@@ -75,6 +75,7 @@ class ConvPair(nn.Sequential):
             nn.Conv2d(channels_in, channels_out, 3, padding=1),
             nn.Conv2d(channels_out, channels_out, 3, padding=1),
         )
+        self.channels_out = channels_out
 
 
 class ResidualBlock(nn.Module):

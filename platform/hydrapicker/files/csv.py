@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from hydrapicker.errors import InvalidInputError, ParticlesError
+from hydrapicker.errors import ParticlesError
 from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.coordinates import Convention, Particles
-from hydrapicker.files.tables import check_text, particles_by_micrograph
+from hydrapicker.files.tables import check_text, particles_by_micrograph, pooled_columns
 
 __all__ = ["read_csv", "write_csv"]
 
@@ -85,16 +83,7 @@ def write_csv(path: str | Path, particles: Mapping[str, Particles]) -> None:
     """
     import pandas as pd
 
-    parts = particles.values()
-    counts = [len(part.xy) for part in parts]
-    xy = np.concatenate([np.empty((0, 2), np.float32), *(part.xy for part in parts)])
-    names = np.repeat(np.array(list(particles), dtype=object), counts)
-    columns: dict[str, Any] = {"micrograph": names, "x": xy[:, 0], "y": xy[:, 1]}
-    scores = [part.score for part in parts if part.score is not None]
-    if scores and len(scores) != len(counts):
-        raise InvalidInputError(f"{path}: some micrographs have scores and some have none; give them for all or none")
-    if scores:
-        columns["score"] = np.concatenate(scores)
+    columns = pooled_columns(path, particles, ("micrograph", "x", "y", "score"))
     with atomic_write(path) as temporary:
         pd.DataFrame(columns).to_csv(temporary, index=False, float_format="%.7g", lineterminator="\n")
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hydrapicker.errors import InvalidInputError, ParticlesError
+from hydrapicker.errors import ParticlesError
 from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.coordinates import Convention, Particles
-from hydrapicker.files.tables import check_text, numbers, particles_by_micrograph
+from hydrapicker.files.tables import check_text, numbers, particles_by_micrograph, pooled_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,22 +107,10 @@ def write_combined_star(
     OutputError
         The file cannot be written.
     """
-    parts = particles.values()
-    counts = [len(part.xy) for part in parts]
-    sizes = [part.pixel_size_angstrom or pixel_size_angstrom for part in parts]
-    xy = np.concatenate([np.empty((0, 2), np.float32), *(part.xy for part in parts)])
-    columns: dict[str, Any] = {
-        _NAME: np.repeat(np.array(list(particles), dtype=object), counts),
-        _X: xy[:, 0],
-        _Y: xy[:, 1],
-    }
-    scores = [part.score for part in parts if part.score is not None]
-    if scores and len(scores) != len(counts):
-        raise InvalidInputError(f"{path}: some micrographs have scores and some have none; give them for all or none")
-    if scores:
-        columns[_SCORE] = np.concatenate(scores)
+    columns = pooled_columns(path, particles, (_NAME, _X, _Y, _SCORE))
+    sizes = [part.pixel_size_angstrom or pixel_size_angstrom for part in particles.values()]
     if sizes and None not in sizes:
-        columns[_PIXEL_SIZE] = np.repeat(np.array(sizes, float), counts)
+        columns[_PIXEL_SIZE] = np.repeat(np.array(sizes, float), [len(part.xy) for part in particles.values()])
     _write(path, "", "particles", columns)
 
 

@@ -1,18 +1,19 @@
 """What all particle files share: looking at the file first, and turning a table into particles by micrograph."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hydrapicker.errors import ParticlesError
+from hydrapicker.errors import InvalidInputError, ParticlesError
 from hydrapicker.files.coordinates import Convention, Particles
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_text", "numbers", "particles_by_micrograph"]
+__all__ = ["check_text", "numbers", "particles_by_micrograph", "pooled_columns"]
 
 
 def check_text(path: Path, *, may_be_empty: bool = False) -> None:
@@ -101,3 +102,38 @@ def particles_by_micrograph(
         raise ParticlesError(f"{path}: {int(missing.sum())} of {len(table)} rows name no micrograph; correct them")
     groups = names.astype(str).str.strip().groupby(names.astype(str).str.strip(), sort=False).indices
     return {str(name): part(np.asarray(rows)) for name, rows in groups.items()}
+
+
+def pooled_columns(
+    path: str | Path, particles: Mapping[str, Particles], names: tuple[str, str, str, str]
+) -> dict[str, Any]:
+    """One table's columns of the particles of all micrographs.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file they are for, to be named in the error.
+    particles : mapping of micrograph name to Particles
+    names : tuple of str
+        Of the columns: micrograph, x, y and score; the last is left out where there are no scores.
+
+    Raises
+    ------
+    InvalidInputError
+        Some micrographs have scores and some have none.
+    """
+    parts = particles.values()
+    counts = [len(part.xy) for part in parts]
+    xy = np.concatenate([np.empty((0, 2), np.float32), *(part.xy for part in parts)])
+    micrograph, x, y, score = names
+    columns: dict[str, Any] = {
+        micrograph: np.repeat(np.array(list(particles), dtype=object), counts),
+        x: xy[:, 0],
+        y: xy[:, 1],
+    }
+    scores = [part.score for part in parts if part.score is not None]
+    if scores and len(scores) != len(counts):
+        raise InvalidInputError(f"{path}: some micrographs have scores and some have none; give them for all or none")
+    if scores:
+        columns[score] = np.concatenate(scores)
+    return columns

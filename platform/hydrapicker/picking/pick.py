@@ -21,7 +21,8 @@ from hydrapicker.files import (
     write_combined_star,
 )
 from hydrapicker.picking.overlay import draw_overlay
-from hydrapicker.picking.picker import Contrast, Picker, Picks, check_options
+from hydrapicker.picking.picker import Picker, Picks, check_options
+from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.registry import HeadRegistry
 
 COMBINED = "picks.star"

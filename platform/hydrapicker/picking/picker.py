@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -15,9 +15,8 @@ from hydrapicker_core.inference import InferenceConfig, detect
 from hydrapicker_core.network import Head, NetworkConfig, Trunk, channels_last, load_weights
 from hydrapicker_core.preprocess import PreparedMicrograph, prepare, working_scale
 from hydrapicker_registry.errors import PackageError
+from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.registry import LoadedHead
-
-Contrast = Literal["dark", "light"]
 
 _DEFAULT_THRESHOLD = 0.5
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.store.index import Contrast
 from hydrapicker.store.splits import split_size
 from hydrapicker_core.scale import DEFAULT_BOX_PX
+from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.names import validate_dataset_name
 
 __all__ = ["IngestConfig", "IngestReport", "available_cores"]

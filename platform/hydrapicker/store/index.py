@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
 from hydrapicker.store.layout import FORMAT_VERSION, check_format
+from hydrapicker_registry.metadata import Contrast
 
-__all__ = ["Contrast", "IndexMeta", "Row", "fingerprint_of", "index_from_bytes", "index_to_bytes", "rows_of"]
+__all__ = ["IndexMeta", "Row", "fingerprint_of", "index_from_bytes", "index_to_bytes", "rows_of"]
 
-Contrast = Literal["dark", "light"]
 
 _ROW_GROUP = 10_000
 

@@ -8,9 +8,10 @@ import xxhash
 from numpy.typing import NDArray
 
 from hydrapicker.errors import DatasetNotFoundError, StoreError
-from hydrapicker.store.index import Contrast, IndexMeta, Row, fingerprint_of, index_from_bytes, rows_of
+from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, index_from_bytes, rows_of
 from hydrapicker.store.layout import INDEX, MANIFEST, SPLITS, Manifest
 from hydrapicker.store.location import Location, default_store
+from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.names import nearest, validate_dataset_name
 
 __all__ = ["Dataset", "Store", "StoredMicrograph"]

@@ -5,6 +5,7 @@ numbers are functions of seed and position, so no generator's state is kept.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,8 @@ def save_checkpoint(
     folder: Path, progress: Progress, network: Weights, best: Weights, optimiser: torch.optim.Optimizer
 ) -> None:
     """Write a checkpoint into an empty folder, its progress last."""
-    save_file(_plain(network), folder / "network.safetensors")
-    save_file(_plain(best), folder / "best.safetensors")
+    save_file(stored(network), folder / "network.safetensors")
+    save_file(stored(best), folder / "best.safetensors")
     save_file(_flatten(optimiser), folder / "optimiser.safetensors")
     (folder / "progress.json").write_text(json.dumps(asdict(progress)))
 
@@ -71,11 +72,12 @@ def load_optimiser(folder: Path, optimiser: torch.optim.Optimizer) -> None:
 
 def _flatten(optimiser: torch.optim.Optimizer) -> Weights:
     state = optimiser.state_dict()["state"]
-    return _plain(
+    return stored(
         {f"{i}.{name}": value for i, entry in state.items() for name, value in entry.items() if torch.is_tensor(value)}
     )
 
 
-def _plain(weights: Weights) -> Weights:
+def stored(weights: Mapping[str, Tensor]) -> Weights:
+    """Copies of weights as files hold them: on the CPU, in NCHW order, sharing nothing."""
     # Cloned: safetensors refuses tensors that share storage, and channels-last memory is stored as NCHW.
     return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}

@@ -8,13 +8,14 @@ from typing import Any
 
 from hydrapicker.evaluation.figures import detection_curves
 from hydrapicker.evaluation.heads import merge, score_heads
-from hydrapicker.store.index import Contrast
 from hydrapicker.store.layout import NORMALISATION
 from hydrapicker.store.store import Dataset
 from hydrapicker.tracking import TrackedRun
+from hydrapicker.training.checkpoint import stored
 from hydrapicker_core.metrics import Metrics, ScoredPicks, best_f1, summarise
 from hydrapicker_core.network import GENERIC, MultiHeadNetwork
 from hydrapicker_registry.metadata import (
+    Contrast,
     HeadInput,
     HeadMetadata,
     Training,
@@ -112,7 +113,7 @@ def trunk_package(network: MultiHeadNetwork, datasets: Mapping[str, Dataset], or
         input=TrunkInput(origin.box_px, NORMALISATION),
         datasets={name: dataset.fingerprint for name, dataset in datasets.items()},
     )
-    return TrunkPackage(metadata, _detached(network.trunk.state_dict()))
+    return TrunkPackage(metadata, stored(network.trunk.state_dict()))
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def register_head(
     curves = _curves(name, judged)
     package = HeadPackage(
         _head_metadata(network, name, dataset, judged, trunk, origin),
-        _detached(network.head(name).state_dict()),
+        stored(network.head(name).state_dict()),
         {_CURVES: curves},
     )
     version = _register_once(package, tracker.run_id)
@@ -204,10 +205,6 @@ def _head_metadata(
 
 def _numbers(metrics: Metrics) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.as_dict().items() if value is not None}
-
-
-def _detached(weights: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
 
 
 def git_commit() -> str | None:

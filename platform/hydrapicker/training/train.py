@@ -11,7 +11,7 @@ import yaml
 
 from hydrapicker import cluster
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.store.location import default_store, from_any_folder
+from hydrapicker.store.location import from_any_folder
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.config import TrainConfig
@@ -149,7 +149,7 @@ def open_datasets(names: tuple[str, ...], store: str | None) -> dict[str, Datase
         raise InvalidInputError(f"{GENERIC!r} is the generic head's name and no dataset's: leave it out")
     if len(set(names)) < len(names):
         raise InvalidInputError(f"a dataset is named twice in {' '.join(names)}: give each once")
-    opened = Store(store or default_store())
+    opened = Store(store)
     return {name: opened.open(name) for name in names}
 
 

@@ -48,13 +48,10 @@ class Worker:
         torch.set_num_threads(recipe.loop.threads)
         store = Store(recipe.store)
         self.datasets: dict[str, Dataset] = {n: store.open(n, version) for n, version in recipe.datasets.items()}
-        self.sources = [
-            Source(d.name, d.fingerprint, d.split("train")) for d in self.datasets.values() if d.split("train")
-        ]
+        self.sources = [Source(d.name, d.fingerprint, d.split("train")) for d in self.datasets.values()]
         self.progress = Progress()
         self.network = self._first_network()
         self.best: Weights = self.network.state_dict()
-        self.checkpoint: Path | None = None
 
     def run(self) -> None:
         """Train what is left of the recipe."""
