@@ -1,5 +1,37 @@
-"""Shared by all tests: shapes are checked at run time in the core."""
+"""Shared by all tests: shapes are checked at run time in the core; a real S3 server is there for who asks."""
 
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
 from jaxtyping import install_import_hook
+from s3_server import S3Server, s3_server
 
 install_import_hook("hydrapicker_core", "shape_checker.check")
+
+
+@pytest.fixture(scope="session")
+def running_s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """The one S3 server of a test session."""
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(running_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The S3 server, with the AWS variables of this process leading to it."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in running_s3.environment.items():
+        monkeypatch.setenv(name, value)
+    return running_s3
+
+
+@pytest.fixture
+def bucket(s3: S3Server) -> str:
+    """The name of an empty bucket of this test's own."""
+    import boto3
+
+    name = f"test-{uuid4().hex[:16]}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    return name

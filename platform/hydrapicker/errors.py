@@ -8,6 +8,8 @@ __all__ = [
     "InvalidInputError",
     "MicrographError",
     "ParticlesError",
+    "StoreAccessError",
+    "StoreChangedError",
     "StoreError",
 ]
 
@@ -22,6 +24,14 @@ class ParticlesError(InvalidInputError):
 
 class StoreError(HydraPickerError, OSError):
     """The dataset store cannot be read or written."""
+
+
+class StoreAccessError(StoreError):
+    """The place of the store is not there or not open to us: no bucket, wrong or expired credentials, no permission."""
+
+
+class StoreChangedError(StoreError):
+    """Somebody else wrote a file between our reading it and our replacing it; nothing was replaced."""
 
 
 class DatasetNotFoundError(HydraPickerError, FileNotFoundError):

@@ -6,6 +6,9 @@
     <root>/<dataset>/v0001/index.parquet    a row per micrograph
     <root>/<dataset>/v0001/00000.shard      micrographs back to back
     <root>/<dataset>/v0002/journal/...      an ingest under way: v0002 is not in the manifest, so it does not exist yet
+
+A row's ``shard`` is a file in its version's own folder, or, where a version reuses shards of an earlier one, a path below
+the dataset's folder such as ``v0001/00000.shard``.
 """
 
 import json
@@ -26,10 +29,13 @@ __all__ = [
     "VersionEntry",
     "check_format",
     "shard_name",
+    "shard_path",
     "version_name",
 ]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""What is written. Version 1 had no shards of earlier versions in an index and no footers in the manifest."""
+READABLE = (1, 2)
 NORMALISATION = "median-mad-clip6"
 """Name of what `hydrapicker_core.preprocess.prepare` does to pixels; another recipe gets another name."""
 MANIFEST = "manifest.json"
@@ -48,11 +54,17 @@ def shard_name(number: int) -> str:
     return f"{number:05d}.shard"
 
 
+def shard_path(dataset: str, version: str, shard: str) -> str:
+    """Say where a shard lies below the store's root, by what an index of ``version`` calls it."""
+    return f"{dataset}/{shard}" if "/" in shard else f"{dataset}/{version}/{shard}"
+
+
 def check_format(found: object, where: str) -> None:
     """Refuse what another version of HydraPicker wrote in a format this one does not know."""
-    if found != FORMAT_VERSION:
+    if found not in READABLE:
+        known = " and ".join(map(str, READABLE))
         raise StoreError(
-            f"{where}: format version {found!r}, but this HydraPicker reads {FORMAT_VERSION}; "
+            f"{where}: format version {found!r}, but this HydraPicker reads {known}; "
             "use the HydraPicker that wrote it, or ingest again"
         )
 
@@ -66,12 +78,18 @@ class VersionEntry:
         created: When it was written, ISO 8601 in UTC.
         micrographs: Number of micrographs per split.
         particles: Number of particles per split.
+        index_bytes: Size of the index; 0 in a manifest of format version 1.
+        footer_bytes: Size of the index's Parquet footer, which ends it: metadata, its length, and the magic number.
+        footer_sha256: sha256 of those bytes, so that the parts of an index that a plan needs are read and checked alone.
     """
 
     fingerprint: str
     created: str
     micrographs: Mapping[str, int]
     particles: Mapping[str, int]
+    index_bytes: int = 0
+    footer_bytes: int = 0
+    footer_sha256: str = ""
 
 
 @dataclass(frozen=True)
