@@ -7,8 +7,8 @@
     <root>/<dataset>/v0001/00000.shard      micrographs back to back
     <root>/<dataset>/v0002/journal/...      an ingest under way: v0002 is not in the manifest, so it does not exist yet
 
-A row's ``shard`` is a file in its version's own folder, or, where a version reuses shards of an earlier one, a path below
-the dataset's folder such as ``v0001/00000.shard``.
+A row's ``shard`` is a file in its version's own folder or, where a version reuses shards of an earlier one, a path
+below the dataset's folder such as ``v0001/00000.shard``.
 """
 
 import json
@@ -80,7 +80,7 @@ class VersionEntry:
         particles: Number of particles per split.
         index_bytes: Size of the index; 0 in a manifest of format version 1.
         footer_bytes: Size of the index's Parquet footer, which ends it: metadata, its length, and the magic number.
-        footer_sha256: sha256 of those bytes, so that the parts of an index that a plan needs are read and checked alone.
+        footer_sha256: sha256 of those bytes, so that the part of an index that a plan needs is checked alone.
     """
 
     fingerprint: str
