@@ -3,26 +3,21 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import torch
-import xxhash
 
-from hydrapicker.errors import InvalidInputError, MicrographError
-from hydrapicker.files.micrographs import read_micrograph
+from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.config import IngestConfig, IngestReport
 from hydrapicker.store.draft import Draft
 from hydrapicker.store.index import IndexMeta, Row
 from hydrapicker.store.layout import NORMALISATION
 from hydrapicker.store.location import Location, default_store
+from hydrapicker.store.prepare import DTYPE, one_torch_thread, prepare_micrograph
 from hydrapicker.store.survey import Task, survey
-from hydrapicker_core.preprocess import prepare
 
 __all__ = ["ingest"]
-
-_DTYPE = "float16"
 
 
 def _silent(done: int, total: int, label: str) -> None:
@@ -98,7 +93,7 @@ def _prepared(tasks: Sequence[Task], config: IngestConfig) -> Iterator[tuple[byt
     """Prepare micrographs on threads and yield them in order, with a bounded number under way."""
     waiting = iter(tasks)
     under_way: deque[Future[tuple[bytes, Row]]] = deque()
-    with _one_torch_thread(), ThreadPoolExecutor(config.workers, "ingest") as pool:
+    with one_torch_thread(), ThreadPoolExecutor(config.workers, "ingest") as pool:
         try:
             for task in waiting:
                 under_way.append(pool.submit(_prepare, task, config))
@@ -112,47 +107,24 @@ def _prepared(tasks: Sequence[Task], config: IngestConfig) -> Iterator[tuple[byt
 
 
 def _prepare(task: Task, config: IngestConfig) -> tuple[bytes, Row]:
-    micrograph = read_micrograph(task.path)
-    height, width = micrograph.image.shape
-    try:
-        prepared = prepare(
-            torch.from_numpy(np.ascontiguousarray(micrograph.image, np.float32)),
-            task.scale,
-            box_px=config.box_px,
-            light_particles=config.contrast == "light",
-        )
-    except InvalidInputError as error:
-        raise MicrographError(f"{task.path}: {error}") from error
-    image = prepared.image.numpy().astype("<f2")
-    pixels = image.tobytes()
+    prepared = prepare_micrograph(Path(task.path), scale=task.scale, box_px=config.box_px, contrast=config.contrast)
     particles = task.particles * np.array([prepared.scale_x, prepared.scale_y])
     row = Row(
         id=task.id,
         split=task.split,
         shard="",
         offset=0,
-        length=len(pixels),
-        dtype=_DTYPE,
-        height=image.shape[0],
-        width=image.shape[1],
-        checksum=xxhash.xxh3_128_hexdigest(pixels),
+        length=len(prepared.pixels),
+        dtype=DTYPE,
+        height=prepared.height,
+        width=prepared.width,
+        checksum=prepared.checksum,
         scale=task.scale,
-        original_height=height,
-        original_width=width,
+        original_height=prepared.original_height,
+        original_width=prepared.original_width,
         pixel_size_angstrom=task.pixel_size_angstrom,
-        background_mean=prepared.background.mean,
-        background_std=prepared.background.std,
+        background_mean=prepared.background_mean,
+        background_std=prepared.background_std,
         particles=particles.astype(np.float32),
     )
-    return pixels, row
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Keep torch to one thread per call: micrographs are the unit of parallel work, and sums keep their order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return prepared.pixels, row
