@@ -21,6 +21,6 @@ def damaged(dataset: str, version: str, shard: str, micrograph: str, reason: str
     """
     return StoreError(
         f"dataset {dataset} {version}, shard {shard}, micrograph {micrograph} is damaged ({reason}): run "
-        f"hydrapicker datasets repair {dataset} --version {version} --from FOLDER, the folder with its original "
-        "micrographs"
+        f"hydrapicker datasets repair {dataset} --from FOLDER --version {version}, FOLDER being the folder with its "
+        "original micrographs"
     )
