@@ -1,0 +1,234 @@
+"""Walk everything that a dataset version holds, and tell what is not as it was ingested."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+
+import xxhash
+
+from hydrapicker.errors import StoreAccessError, StoreError
+from hydrapicker.store.faults import Fault, fault_of
+from hydrapicker.store.index import Row, fingerprint_of
+from hydrapicker.store.layout import INDEX, VersionEntry, shard_path
+from hydrapicker.store.location import Location
+from hydrapicker.store.store import Store
+
+__all__ = ["Damage", "ShardCheck", "ShardPieces", "VerifyReport", "check_shard", "rows_by_shard", "verify"]
+
+_PIECE = 8 * 2**20
+"""Bytes read at a time: large enough for an object store, and all that a worker holds in memory."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One thing that is not as it was ingested.
+
+    Attributes:
+        dataset: The dataset's name.
+        version: The version that was walked.
+        shard: The shard as the version's index names it, or ``index.parquet``.
+        micrograph: The micrograph's id; None where the file as a whole is meant.
+        reason: What is wrong.
+    """
+
+    dataset: str
+    version: str
+    shard: str
+    micrograph: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        if self.micrograph is None:
+            return f"{self.dataset} {self.version}, {self.shard}: {self.reason}"
+        return f"{self.dataset} {self.version}, shard {self.shard}, micrograph {self.micrograph}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What a walk over a dataset version found.
+
+    Attributes:
+        dataset: The dataset's name.
+        version: The version that was walked.
+        micrographs: Number of micrographs that the index names; 0 where the index itself is damaged.
+        shards: Number of shards that hold them.
+        bytes_read: Bytes of index and shards that were read and checked.
+        damages: All that is damaged, in the order of the index.
+    """
+
+    dataset: str
+    version: str
+    micrographs: int
+    shards: int
+    bytes_read: int
+    damages: tuple[Damage, ...]
+
+
+@dataclass(frozen=True)
+class ShardCheck:
+    """What was found in one shard.
+
+    Attributes:
+        damages: All that is damaged in it.
+        bytes_read: Bytes of micrographs that were there to check.
+    """
+
+    damages: tuple[Damage, ...]
+    bytes_read: int
+
+
+class ShardPieces:
+    """A shard read from front to back: large reads, whatever the size of its micrographs, and bounded memory."""
+
+    def __init__(self, location: Location, path: str, end: int) -> None:
+        self._location, self._path, self._end = location, path, end
+        self._start, self._held = 0, memoryview(b"")
+
+    def of(self, row: Row) -> Iterator[memoryview]:
+        """Yield a micrograph's bytes in pieces; fewer than its length where the file ends earlier."""
+        position, stop = row.offset, row.offset + row.length
+        while position < stop:
+            if not self._start <= position < self._start + len(self._held):
+                length = min(_PIECE, self._end - position)
+                held = self._location.read_range(self._path, position, length) if length > 0 else b""
+                if not held:
+                    return
+                self._start, self._held = position, memoryview(held)
+            piece = self._held[position - self._start : stop - self._start]
+            position += len(piece)
+            yield piece
+
+
+def _silent(done: int, total: int, label: str) -> None:
+    pass
+
+
+def verify(
+    store: Store,
+    name: str,
+    version: str | None = None,
+    *,
+    workers: int = 8,
+    progress: Callable[[int, int, str], None] = _silent,
+) -> VerifyReport:
+    """Check the index against the manifest and every micrograph against its checksum; damage does not end the walk.
+
+    Parameters
+    ----------
+    store : Store
+        Where the dataset lies.
+    name : str
+        The dataset's name.
+    version : str, optional
+        By default the current one.
+    workers : int
+        Shards read at a time, each with about 8 MiB of memory.
+    progress : callable, optional
+        Called with (micrographs checked, micrographs in all, label).
+
+    Raises
+    ------
+    DatasetNotFoundError
+        When there is no such dataset or version.
+    StoreError
+        When the store does not answer or does not let us in, or a manifest or index is of a format not known.
+    """
+    version, entry = _entry(store, name, version)
+    path = f"{name}/{version}/{INDEX}"
+    index = store.location.read(path) if store.location.exists(path) else None
+    if index is None or fingerprint_of(index) != entry.fingerprint:
+        reason = "missing" if index is None else "damaged, its sha256 is not the manifest's"
+        return VerifyReport(name, version, 0, 0, len(index or b""), (Damage(name, version, INDEX, None, reason),))
+    shards = rows_by_shard(store.open(name, version).rows)
+    checks = _check_all(store.location, name, version, shards, workers, progress)
+    return VerifyReport(
+        dataset=name,
+        version=version,
+        micrographs=sum(map(len, shards.values())),
+        shards=len(shards),
+        bytes_read=len(index) + sum(check.bytes_read for check in checks.values()),
+        damages=tuple(damage for shard in shards for damage in checks[shard].damages),
+    )
+
+
+def rows_by_shard(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Group the rows of an index by shard, and within a shard by where they lie."""
+    shards = defaultdict[str, list[Row]](list)
+    for row in rows:
+        shards[row.shard].append(row)
+    return {shard: sorted(inside, key=lambda row: row.offset) for shard, inside in shards.items()}
+
+
+def check_shard(location: Location, dataset: str, version: str, shard: str, rows: Sequence[Row]) -> ShardCheck:
+    """Check the micrographs of one shard, given in the order in which they lie there."""
+    path = shard_path(dataset, version, shard)
+    size = location.size(path)
+    damages = []
+    if size is None:
+        damages = [Damage(dataset, version, shard, row.id, "the shard is missing") for row in rows]
+        return ShardCheck(tuple(damages), 0)
+    end = rows[-1].offset + rows[-1].length
+    pieces = ShardPieces(location, path, min(end, size))
+    for row in rows:
+        reason = _wrong_with(location, path, row, pieces)
+        if reason:
+            damages.append(Damage(dataset, version, shard, row.id, reason))
+    if size > end:
+        damages.append(Damage(dataset, version, shard, None, f"{size - end} bytes too long"))
+    return ShardCheck(tuple(damages), min(sum(row.length for row in rows), size))
+
+
+def _wrong_with(location: Location, path: str, row: Row, pieces: ShardPieces) -> str | None:
+    """Say what is wrong with a micrograph's bytes; None where they are those that were ingested."""
+    try:
+        digest = xxhash.xxh3_128()
+        for piece in pieces.of(row):
+            digest.update(piece)
+        if digest.hexdigest() == row.checksum:
+            return None
+        content = location.read_range(path, row.offset, row.length)  # once more: the way here may have been at fault
+    except StoreAccessError:
+        raise
+    except StoreError as error:
+        if fault_of(error) is Fault.TRANSIENT:  # a store that does not answer says nothing about what it holds
+            raise
+        return str(error)
+    if xxhash.xxh3_128_hexdigest(content) == row.checksum:
+        return None
+    found = "" if len(content) == row.length else f"{len(content)} of {row.length} bytes, "
+    return f"{found}the checksum does not match"
+
+
+def _check_all(
+    location: Location,
+    dataset: str,
+    version: str,
+    shards: Mapping[str, Sequence[Row]],
+    workers: int,
+    progress: Callable[[int, int, str], None],
+) -> dict[str, ShardCheck]:
+    checks: dict[str, ShardCheck] = {}
+    done, total, label = 0, sum(map(len, shards.values())), f"verifying {dataset} {version}"
+    progress(done, total, label)
+    pool = ThreadPoolExecutor(workers, "verify")
+    try:
+        under_way = {pool.submit(check_shard, location, dataset, version, *item): item[0] for item in shards.items()}
+        for future in as_completed(under_way):
+            shard = under_way[future]
+            checks[shard] = future.result()
+            done += len(shards[shard])
+            progress(done, total, label)
+    finally:
+        pool.shutdown(cancel_futures=True)  # what has begun ends by itself, what waits is not begun
+    return checks
+
+
+def _entry(store: Store, name: str, version: str | None) -> tuple[str, VersionEntry]:
+    manifest = store.manifest(name)
+    if manifest is None or (version or manifest.current) not in manifest.versions:
+        store.open(name, version)  # raises, with the names and versions that there are
+        raise StoreError(f"{store.location.url(name)}: made this very moment; run the same command again")
+    version = version or manifest.current
+    return version, manifest.versions[version]
