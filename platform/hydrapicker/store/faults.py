@@ -156,7 +156,10 @@ def as_store_error(error: BaseException, doing: str, url: str) -> StoreError:
     """
     fault = fault_of(error)
     on_s3 = url.startswith(("s3://", "s3a://"))
-    what, remedy = _on_s3(error, fault, url) if on_s3 else (_reason(error), None)
+    if fault is Fault.CHANGED:
+        what, remedy = "somebody else wrote it in the meantime; nothing was replaced", "run the same command again"
+    else:
+        what, remedy = _on_s3(error, fault, url) if on_s3 else (_reason(error), "")
     kind = {Fault.CHANGED: StoreChangedError, Fault.TRANSIENT: StoreError, Fault.ABSENT: StoreError}.get(fault)
     if kind is None:
         kind = StoreError if fault is Fault.OTHER else StoreAccessError
@@ -172,8 +175,8 @@ def _remedy(doing: str) -> str:
     return "check --store or HYDRAPICKER_STORE"
 
 
-def _on_s3(error: BaseException, fault: Fault, url: str) -> tuple[str, str | None]:
-    """Say what happened and what to do; None for the general remedy."""
+def _on_s3(error: BaseException, fault: Fault, url: str) -> tuple[str, str]:
+    """Say what happened and what to do; nothing for the general remedy."""
     server, bucket, reason = _server(), url.split("/")[2], _reason(error)
     again = "then run the same command again"
     if fault is Fault.NO_BUCKET:
@@ -201,11 +204,9 @@ def _on_s3(error: BaseException, fault: Fault, url: str) -> tuple[str, str | Non
         )
     if fault is Fault.TRANSIENT:
         return f"{server} does not answer as it should ({reason})", f"check the network and AWS_ENDPOINT_URL, {again}"
-    if fault is Fault.CHANGED:
-        return "somebody else wrote it in the meantime, and nothing was replaced", "run the same command again"
     if "RequestTimeTooSkewed" in reason:
         return reason, f"set the clock of this machine, {again}"
-    return ("no such file" if fault is Fault.ABSENT else reason), None
+    return ("no such file" if fault is Fault.ABSENT else reason), ""
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

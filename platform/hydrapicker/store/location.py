@@ -1,25 +1,35 @@
 """Where a store lies: a folder in any fsspec filesystem, local, S3 or memory.
 
-All reading and writing of the store goes through :class:`Location`, so that every failure becomes one clear line
-and nothing is ever half-written.
+All reading and writing of the store goes through :class:`Location`, so that what may pass is tried again, every
+other failure becomes one clear line, and nothing is ever half-written.
 """
 
 import os
 import posixpath
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from hydrapicker.errors import StoreError
+from hydrapicker.errors import StoreChangedError, StoreError
+from hydrapicker.store.backend import UNFINISHED, Backend, FileEntry, Upload, Writer
+from hydrapicker.store.disk import DiskBackend
+from hydrapicker.store.faults import Fault, as_store_error, fault_of
+from hydrapicker.store.others import OtherBackend
+from hydrapicker.store.retry import RetryBudget, retried
+from hydrapicker.store.s3 import S3Backend
 
-__all__ = ["DEFAULT_STORE", "UNFINISHED", "Location", "default_store", "from_any_folder"]
+__all__ = [
+    "DEFAULT_STORE", "UNFINISHED", "FileEntry", "Location", "Upload", "Writer", "default_store", "from_any_folder",
+]  # fmt: skip
 
 DEFAULT_STORE = "./hydrapicker-data/datasets"
-UNFINISHED = ".tmp"
-"""How the names of files end that are being written; a reader never asks for them."""
+
+T = TypeVar("T")
 
 
 def default_store() -> str:
@@ -36,28 +46,44 @@ def from_any_folder(root: str | None) -> str:
 class Location:
     """A folder of files at any fsspec URL.
 
-    Paths are relative to the root, with forward slashes. Errors of the filesystem come out as
-    :class:`~hydrapicker.errors.StoreError` with one line that names the file.
+    Paths are relative to the root, with forward slashes. What may pass (a server that is busy, a connection that
+    breaks, an answer that does not come) is tried again within the budget. All other errors come out as
+    :class:`~hydrapicker.errors.StoreError` with one line that names the file and says what to do, among them
+    :class:`~hydrapicker.errors.StoreAccessError` where the place is missing or not open to us. It may be pickled,
+    and used by many threads and by forked processes.
 
     Parameters
     ----------
     root : str
-        A folder or an fsspec URL, such as ``data/datasets`` or ``s3://bucket/prefix``.
+        A folder or an fsspec URL, such as ``data/datasets`` or ``s3://bucket/prefix``. S3 credentials and endpoint
+        are those of the usual AWS variables and configuration.
+    retry : RetryBudget, optional
+        For how long one operation is tried again.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, retry: RetryBudget = RetryBudget()) -> None:  # noqa: B008 (it is frozen)
         self.root = root
-        try:
-            self._filesystem, base = fsspec.core.url_to_fs(root)
-        except (ValueError, ImportError) as error:
-            raise StoreError(
-                f"{root}: not a place for a dataset store ({_one_line(error)}); give a folder or a URL such as s3://bucket/prefix"
-            ) from error
-        self._base = base.rstrip("/")
-        self._local = isinstance(self._filesystem, LocalFileSystem)
+        self.retry = retry
+        self._base, self._backend = _find(root)
 
     def __repr__(self) -> str:
         return f"Location({self.root!r})"
+
+    def __reduce__(self) -> tuple[type["Location"], tuple[str, RetryBudget]]:
+        return Location, (self.root, self.retry)
+
+    @property
+    def local_folder(self) -> Path | None:
+        """The root as a folder; None when it is not on a disk of this machine."""
+        return Path(self._base or "/") if isinstance(self._backend, DiskBackend) else None
+
+    @property
+    def bucket_and_prefix(self) -> tuple[str, str] | None:
+        """The root as a bucket and the keys' prefix without slashes at its ends; None when it is not on S3."""
+        if not isinstance(self._backend, S3Backend):
+            return None
+        bucket, _, prefix = self._base.partition("/")
+        return bucket, prefix
 
     def url(self, path: str) -> str:
         """Name a file as a user would type it."""
@@ -65,56 +91,113 @@ class Location:
 
     def read(self, path: str) -> bytes:
         """Read a whole file."""
-        with self._reported("read", path):
-            return bytes(self._filesystem.cat_file(self._full(path)))
+        full = self._full(path)
+        return self._do("read", path, lambda: self._backend.read(full))
 
     def read_range(self, path: str, offset: int, length: int) -> bytes:
         """Read ``length`` bytes from ``offset``; fewer come back where the file ends earlier."""
-        with self._reported("read", path):
-            return bytes(self._filesystem.cat_file(self._full(path), start=offset, end=offset + length))
+        full = self._full(path)
+        return self._do("read", path, lambda: self._backend.read_range(full, offset, length))
+
+    def read_tagged(self, path: str) -> tuple[bytes, str] | None:
+        """Read a whole file, with a tag for :meth:`write_if_unchanged`; None when there is no such file."""
+        full = self._full(path)
+        return self._do("read", path, lambda: self._backend.read_tagged(full))
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file, or nothing: a reader never sees a part of it."""
+        full = self._full(path)
+        self._do("write", path, lambda: self._backend.write(full, content))
+
+    def write_if_unchanged(self, path: str, content: bytes, tag: str | None) -> None:
+        """Write a whole file if nobody has written it since it was read; of several who try at once one succeeds.
+
+        On a disk this rests on file locks, which network filesystems pass on unless they are mounted without
+        them. Whoever writes should write something of their own (a time, a random name): where the answer of S3 is
+        lost, one's own success is known by the content.
+
+        Parameters
+        ----------
+        path : str
+            The file.
+        content : bytes
+            Its new content.
+        tag : str or None
+            What :meth:`read_tagged` gave with the content that may be replaced; None if there must be no such file.
+
+        Raises
+        ------
+        StoreChangedError
+            When there is another content, or one at all; nothing was replaced.
+        StoreError
+            When it cannot be written, or the filesystem has no such condition (all but disks, memory and S3).
+        """
+        full = self._full(path)
         with self._reported("write", path):
-            if self._local:
-                _replace(Path(self._full(path)), content)
-            else:
-                self._filesystem.pipe_file(self._full(path), content)
+            self._backend.write_if_unchanged(full, content, tag, self.retry)
+
+    @contextmanager
+    def writer(self, path: str) -> Iterator[Writer]:
+        """Write a file of any size piece by piece, in bounded memory.
+
+        Yields
+        ------
+        Writer
+            Takes the pieces. The file appears, whole, when the block ends; when it raises, nothing of it is left.
+        """
+        full = self._full(path)
+        target = self._do("write", path, lambda: self._backend.writer(full, self.retry))
+        try:
+            yield _ReportingWriter(target, lambda: self._reported("write", path))
+        except BaseException:
+            target.abandon()
+            raise
+        with self._reported("write", path):
+            target.finish()
 
     def exists(self, path: str) -> bool:
         """Tell whether a file or folder is there."""
-        with self._reported("look for", path):
-            self._filesystem.invalidate_cache()
-            return bool(self._filesystem.exists(self._full(path)))
+        full = self._full(path)
+        return self._do("look for", path, lambda: self._backend.exists(full))
 
     def size(self, path: str) -> int | None:
         """Tell a file's size in bytes, or None when it is not there."""
-        with self._reported("look for", path):
-            self._filesystem.invalidate_cache()
-            try:
-                return int(self._filesystem.info(self._full(path))["size"])
-            except FileNotFoundError:
-                return None
+        full = self._full(path)
+        return self._do("look for", path, lambda: self._backend.size(full))
 
     def names(self, path: str = "") -> tuple[str, ...]:
         """List the names of the files and folders in a folder, sorted; empty when there is no such folder."""
-        with self._reported("list", path):
-            self._filesystem.invalidate_cache()
-            try:
-                found = self._filesystem.ls(self._full(path), detail=False)
-            except FileNotFoundError:
-                return ()
-            return tuple(sorted(posixpath.basename(entry.rstrip("/")) for entry in found))
+        full = self._full(path)
+        return self._do("list", path, lambda: tuple(sorted(_unless_absent(lambda: self._backend.names(full)) or ())))
+
+    def files(self, path: str = "") -> tuple[FileEntry, ...]:
+        """List all files in a folder and in the folders in it, sorted by path; empty when there is no such folder."""
+        full = self._full(path)
+        found = self._do("list", path, lambda: _unless_absent(lambda: self._backend.files(full)) or ())
+        entries = (replace(entry, path=posixpath.join(path, entry.path)) for entry in found)
+        return tuple(sorted(entries, key=lambda entry: entry.path))
+
+    def unfinished_uploads(self, path: str = "") -> tuple[Upload, ...]:
+        """List the multipart uploads below a folder that were neither completed nor aborted (S3 only)."""
+        full = self._full(path)
+        found = self._do("list uploads to", path, lambda: self._backend.unfinished_uploads(full))
+        uploads = (replace(upload, path=posixpath.join(path, upload.path)) for upload in found)
+        return tuple(sorted(uploads, key=lambda upload: (upload.path, upload.started)))
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Throw away what an unfinished upload has left; nothing happens when it is gone."""
+        full = self._full(upload.path)
+        self._do("remove", upload.path, lambda: _unless_absent(lambda: self._backend.abort_upload(full, upload.id)))
 
     def remove(self, path: str) -> None:
         """Remove a file, or a folder and all that is in it; nothing happens when it is not there."""
         assert path, "the root itself is never removed"
-        with self._reported("remove", path), suppress(FileNotFoundError):
-            self._filesystem.rm(self._full(path), recursive=True)
+        full = self._full(path)
+        self._do("remove", path, lambda: _unless_absent(lambda: self._backend.remove(full)))
 
     def remove_empty_folder(self, path: str) -> None:
         """Remove a folder if nothing is left in it (object stores have no folders)."""
-        if self._local:
+        if isinstance(self._backend, DiskBackend):
             with suppress(OSError):
                 Path(self._full(path)).rmdir()
 
@@ -128,36 +211,58 @@ class Location:
             )
         return f"{self._base}/{relative}" if relative else self._base
 
+    def _do(self, doing: str, path: str, operation: Callable[[], T]) -> T:
+        with self._reported(doing, path):
+            return retried(operation, self.retry)
+
     @contextmanager
     def _reported(self, doing: str, path: str) -> Iterator[None]:
         try:
             yield
+        except StoreChangedError as error:
+            raise as_store_error(error, doing, self.url(path)) from error
         except StoreError:
             raise
-        except OSError as error:
-            remedy = (
-                "make room or permission there, or choose another place with --store or HYDRAPICKER_STORE, "
-                "then run the same command again"
-                if doing in ("write", "remove")
-                else "check --store or HYDRAPICKER_STORE"
-            )
-            raise StoreError(f"cannot {doing} {self.url(path)}: {_one_line(error)}; {remedy}") from error
+        except Exception as error:
+            if type(error).__module__ == "builtins" and not isinstance(error, OSError):
+                raise  # a mistake of ours, not of the store
+            raise as_store_error(error, doing, self.url(path)) from error
 
 
-def _one_line(error: Exception) -> str:
-    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return " ".join(str(reason).split())
+class _ReportingWriter:
+    """A writer whose failures name the file."""
+
+    def __init__(self, target: Writer, reported: Callable[[], AbstractContextManager[None]]) -> None:
+        self._target, self._reported = target, reported
+
+    def write(self, content: bytes | bytearray | memoryview) -> None:
+        with self._reported():
+            self._target.write(content)
 
 
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+def _find(root: str) -> tuple[str, Backend]:
+    """Give the root as the backend names it, without a slash at its end, and the backend."""
+    protocol, _, rest = root.partition("://")
+    if protocol in ("s3", "s3a"):
+        bucket = rest.strip("/").partition("/")[0]
+        if not bucket:
+            raise StoreError(f"{root}: names no bucket; give s3://bucket or s3://bucket/prefix")
+        return rest.strip("/"), S3Backend(bucket)
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        filesystem, base = fsspec.core.url_to_fs(root)
+    except (ValueError, ImportError) as error:
+        raise StoreError(
+            f"{root}: not a place for a dataset store ({' '.join(str(error).split())}); "
+            "give a folder or a URL such as s3://bucket/prefix"
+        ) from error
+    local = isinstance(filesystem, LocalFileSystem)
+    return base.rstrip("/"), DiskBackend() if local else OtherBackend(filesystem)
+
+
+def _unless_absent(operation: Callable[[], T]) -> T | None:
+    try:
+        return operation()
+    except Exception as error:
+        if fault_of(error) is Fault.ABSENT:
+            return None
         raise

@@ -15,11 +15,13 @@ from hydrapicker.store.index import IndexMeta, Row
 from hydrapicker.store.location import Location
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A store of every kind; whatever is tested with this fixture holds for all of them."""
     if request.param == "local":
         yield str(tmp_path / "store")
+    elif request.param == "s3":
+        yield f"s3://{request.getfixturevalue('bucket')}/some/prefix"
     else:
         url = f"memory://{uuid4().hex}"
         yield url
