@@ -10,7 +10,7 @@ from hydrapicker.errors import HydraPickerError
 COMMANDS = {
     "simulate": "Simulate a dataset of micrographs from an atomic structure.",
     "ingest": "Put micrographs and their particles into the dataset store.",
-    "datasets": "List the datasets in the store, or describe one.",
+    "datasets": "List the datasets in the store; describe, verify or repair one; clean up.",
     "train": "Train trunk, generic head and a head per dataset, and register them.",
     "contribute": "Train a head for one more dataset on the registered trunk.",
     "heads": "List the heads in the registry.",
