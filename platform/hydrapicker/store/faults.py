@@ -72,6 +72,7 @@ _CODES = (
     )
     | _each(Fault.DENIED, "AccessDenied AllAccessDisabled AccountProblem Forbidden")
     | _each(Fault.CHANGED, "PreconditionFailed")
+    | _each(Fault.OTHER, "RequestTimeTooSkewed")
 )
 """The error codes of S3 (Amazon's list and what servers like it send)."""
 
@@ -127,13 +128,9 @@ def fault_of(error: BaseException) -> Fault:
     Fault
         ``OTHER`` for all that is not known, which is never tried again.
     """
-    chain = list(_chain(error))
-    for link in chain:  # what the server said goes before what libraries made of it
-        answer = _answer(link)
-        if answer is not None:
-            status, code, _ = answer
-            return _CODES.get(code) or _STATUS.get(status, Fault.OTHER)
-    return next((fault for fault in map(_by_type, chain) if fault is not None), Fault.OTHER)
+    for status, code, _ in _answered(error):  # what the server said goes before what libraries made of it
+        return _CODES.get(code) or _STATUS.get(status, Fault.OTHER)
+    return next((fault for fault in map(_by_type, _chain(error)) if fault is not None), Fault.OTHER)
 
 
 def as_store_error(error: BaseException, doing: str, url: str) -> StoreError:
@@ -184,8 +181,11 @@ def _on_s3(error: BaseException, fault: Fault, url: str) -> tuple[str, str]:
             f"there is no bucket {bucket} on {server}",
             "make the bucket, or check --store or HYDRAPICKER_STORE and AWS_ENDPOINT_URL",
         )
-    if fault is Fault.BAD_CREDENTIALS and any(type(link).__name__ == "NoCredentialsError" for link in _chain(error)):
-        return "no AWS credentials found", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+    if fault is Fault.BAD_CREDENTIALS and not _answered(error):  # nobody was asked
+        return (
+            f"no usable AWS credentials ({reason})",
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        )
     if fault is Fault.BAD_CREDENTIALS:
         return (
             f"{server} does not accept these AWS credentials ({reason})",
@@ -248,15 +248,18 @@ def _by_type(error: BaseException) -> Fault | None:
     return Fault.DENIED if isinstance(error, PermissionError) else None
 
 
+def _answered(error: BaseException) -> list[tuple[int, str, str]]:
+    """Collect what servers answered: status, code and message; the last one first."""
+    return [answer for answer in map(_answer, _chain(error)) if answer is not None]
+
+
 def _reason(error: BaseException) -> str:
-    """Say in one line what went wrong, without what a signed URL holds."""
-    answer = next((found for found in map(_answer, _chain(error)) if found is not None), None)
-    if answer is not None:
-        status, code, message = answer
+    """Say in one line what went wrong, without what a URL may hold of passwords and signatures."""
+    text = str(getattr(error, "strerror", None) or error or type(error).__name__)
+    for status, code, message in _answered(error)[:1]:
         text = f"{code or status}: {message}" if message else code or f"HTTP status {status}"
-    else:
-        text = str(getattr(error, "strerror", None) or error or type(error).__name__)
-    return re.sub(r"\?[^\s'\")]*=[^\s'\")]*", "", " ".join(text.split()))
+    text = re.sub(r"//[^/@\s]*@", "//", " ".join(text.split()))
+    return re.sub(r"\?[^\s'\")]*=[^\s'\")]*", "", text).rstrip(".")
 
 
 def _server() -> str:

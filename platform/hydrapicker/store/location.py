@@ -6,6 +6,7 @@ other failure becomes one clear line, and nothing is ever half-written.
 
 import os
 import posixpath
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -245,8 +246,8 @@ def _find(root: str) -> tuple[str, Backend]:
     protocol, _, rest = root.partition("://")
     if protocol in ("s3", "s3a"):
         bucket = rest.strip("/").partition("/")[0]
-        if not bucket:
-            raise StoreError(f"{root}: names no bucket; give s3://bucket or s3://bucket/prefix")
+        if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket):
+            raise StoreError(f"{root}: {bucket!r} cannot be a bucket; give s3://bucket or s3://bucket/prefix")
         return rest.strip("/"), S3Backend(bucket)
     try:
         filesystem, base = fsspec.core.url_to_fs(root)

@@ -6,7 +6,7 @@ from datetime import UTC
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from hydrapicker.errors import StoreChangedError
+from hydrapicker.errors import StoreAccessError, StoreChangedError
 from hydrapicker.store.backend import FileEntry, Upload
 from hydrapicker.store.faults import Fault, HttpStatusError, fault_of
 from hydrapicker.store.retry import RetryBudget, is_transient, retried
@@ -202,7 +202,13 @@ def _answer(ask: Callable[[Any], Awaitable[T]]) -> T:
     filesystem = _filesystem(os.getpid(), variables)
 
     async def ask_it() -> T:
-        return await ask(await filesystem.set_session())
+        try:
+            client = await filesystem.set_session()
+        except ValueError as error:
+            if type(error) is not ValueError:
+                raise
+            raise StoreAccessError(f"{error}; check AWS_ENDPOINT_URL, a URL such as https://s3.example.org") from error
+        return await ask(client)
 
     return sync(filesystem.loop, ask_it)  # type: ignore[no-any-return]
 
