@@ -9,12 +9,14 @@ of the authors' code.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from hydrapicker_core.bias_loss import BiasForm
 from hydrapicker_core.boxes import anchor_centres, decode_offsets
 from hydrapicker_core.errors import InvalidInputError
 from hydrapicker_core.matching import match_anchors
@@ -28,6 +30,8 @@ class LossConfig:
     Attributes:
         lambda_cls: Weight of the classification loss.
         lambda_bias: Weight of the distance between every head and the generic head.
+        bias_form: How that distance is measured: per-head, one norm over all of a head's weights (the paper);
+            per-tensor, a norm for every weight tensor (the authors' code); squared, the square of the paper's norm.
         alpha: Focal loss: weight of the particle class; the background class has 1 - alpha.
         gamma: Focal loss: how much less the easy cells count.
         iou_threshold: Overlap above which an anchor answers for a particle.
@@ -35,11 +39,14 @@ class LossConfig:
 
     lambda_cls: float = 4.0
     lambda_bias: float = 0.1
+    bias_form: BiasForm = "per-head"
     alpha: float = 0.25
     gamma: float = 2.0
     iou_threshold: float = 0.6
 
     def __post_init__(self) -> None:
+        if self.bias_form not in get_args(BiasForm):
+            raise InvalidInputError(f"bias_form {self.bias_form!r} is none of {', '.join(get_args(BiasForm))}")
         for name in ("lambda_cls", "lambda_bias", "gamma"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InvalidInputError(f"{name} {getattr(self, name)} is not a number of at least 0")

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,9 @@ def test_a_minibatch_without_particles_still_teaches_the_background() -> None:
     assert bool((outputs.grad[:, :2] == 0).all())
 
 
-@pytest.mark.parametrize("wrong", [{"lambda_cls": -1}, {"lambda_bias": float("nan")}, {"alpha": 1.0}])
-def test_impossible_losses_are_refused(wrong: dict[str, float]) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"lambda_cls": -1}, {"lambda_bias": float("nan")}, {"alpha": 1.0}, {"bias_form": "cubed"}]
+)
+def test_impossible_losses_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(wrong))):
         LossConfig(**wrong)
