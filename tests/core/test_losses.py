@@ -1,5 +1,4 @@
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -61,9 +60,14 @@ def test_a_minibatch_without_particles_still_teaches_the_background() -> None:
     assert bool((outputs.grad[:, :2] == 0).all())
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"lambda_cls": -1}, {"lambda_bias": float("nan")}, {"alpha": 1.0}, {"bias_form": "cubed"}]
-)
-def test_impossible_losses_are_refused(wrong: dict[str, Any]) -> None:
+@pytest.mark.parametrize("wrong", [{"lambda_cls": -1}, {"lambda_bias": float("nan")}, {"alpha": 1.0}])
+def test_impossible_losses_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(wrong))):
         LossConfig(**wrong)
+
+
+def test_an_unknown_form_of_the_bias_loss_is_refused() -> None:
+    config = LossConfig()
+    object.__setattr__(config, "bias_form", "cubed")  # in tests the constructor checks types before we can
+    with pytest.raises(InvalidInputError, match="'cubed' is none of per-head, per-tensor, squared"):
+        config.__post_init__()
