@@ -1,0 +1,54 @@
+"""Memory that is used again: on a local disk, new memory costs more than the reading itself."""
+
+import sys
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Buffers"]
+
+_LARGER = 1.5
+"""A buffer may be so many times as large as what is asked for."""
+
+
+class Buffers:
+    """Byte arrays that are handed out again once nobody holds them, or any view of them.
+
+    Use it from one thread; what was handed out may be dropped by any.
+
+    Parameters
+    ----------
+    bound_bytes : int
+        Bytes that are kept for being used again, together with those in use.
+    """
+
+    def __init__(self, bound_bytes: int) -> None:
+        self._bound = bound_bytes
+        self._kept: list[NDArray[np.uint8]] = []
+
+    def take(self, size: int) -> NDArray[np.uint8]:
+        """Hand out ``size`` bytes of any content."""
+        kept = self._kept
+        for number in range(len(kept)):
+            if size <= kept[number].nbytes <= size * _LARGER and _is_free(kept, number):
+                kept.append(kept.pop(number))
+                return kept[-1][:size]
+        for number in reversed(range(len(kept))):  # none of the free ones serves, so they make room
+            if sum(memory.nbytes for memory in kept) + size <= self._bound:
+                break
+            if _is_free(kept, number):
+                del kept[number]
+        kept.append(np.empty(size, np.uint8))
+        return kept[-1][:]
+
+
+def _references(kept: list[NDArray[np.uint8]], number: int) -> int:
+    return sys.getrefcount(kept[number])
+
+
+_OF_A_FREE_ONE = _references([np.empty(0, np.uint8)], 0)
+"""Counted, for it differs between versions of Python. A view of an array holds that array itself, or a view of it."""
+
+
+def _is_free(kept: list[NDArray[np.uint8]], number: int) -> bool:
+    return _references(kept, number) == _OF_A_FREE_ONE
