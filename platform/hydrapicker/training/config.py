@@ -22,6 +22,8 @@ class StageConfig:
         learning_rate: At the start of every cosine cycle.
         momentum: Of sgd; adam does not use it.
         restart_epochs: Length of a cosine cycle, after which the rate restarts; 0 for one cycle over the stage.
+        clip_norm: Norm that a step's gradient is scaled down to where it is larger, before the bias loss's is added;
+            0 never scales.
     """
 
     epochs: int
@@ -29,6 +31,7 @@ class StageConfig:
     learning_rate: float
     momentum: float = 0.9
     restart_epochs: int = 0
+    clip_norm: float = 0.0
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -39,6 +42,8 @@ class StageConfig:
             raise InvalidInputError(f"momentum {self.momentum} is not in [0, 1): give 0.9")
         if self.restart_epochs < 0:
             raise InvalidInputError(f"restart_epochs {self.restart_epochs} is negative: give 0 for one cycle")
+        if not 0 <= self.clip_norm < math.inf:
+            raise InvalidInputError(f"clip_norm {self.clip_norm} is not a number of at least 0: give 0 for no clipping")
 
 
 @dataclass(frozen=True)

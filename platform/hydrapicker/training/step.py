@@ -3,21 +3,42 @@
 The trunk's gradients are averaged by DDP. Of the heads, only those touched in this step by any rank are averaged: every
 rank knows which, since the plan is a pure function. The bias gradient is known in closed form on every rank and never
 travels. So a step's network traffic does not grow with the number of heads.
+
+What is clipped is the averaged gradient of the data, before the bias gradient joins it: one wild minibatch must not
+weaken the tie between the heads, and the tie, which is never wild, must not use up the minibatches' share.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from hydrapicker.errors import InvalidInputError
 from hydrapicker.streaming.loader import Batch
 from hydrapicker_core.bias_loss import add_bias_gradient
 from hydrapicker_core.losses import DetectionLoss, LossConfig, detection_loss
 from hydrapicker_core.network import CELL_PX, MultiHeadNetwork
+
+
+@dataclass(frozen=True, eq=False)
+class StepResult:
+    """What a step tells of itself; reading the numbers waits for the device.
+
+    Attributes:
+        losses: Of this rank's minibatches.
+        gradient_norm: Of the data's gradient, averaged over the step's minibatches, before it was clipped; over the
+            trunk and the heads touched, and the same on every rank.
+    """
+
+    losses: list[DetectionLoss]
+    gradient_norm: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +53,7 @@ class Step:
         box_px: Side of a particle's box.
         world: Number of ranks.
         autocast: Whether forward passes run in bfloat16.
+        clip_norm: Norm that the data's gradient is scaled down to where it is larger; 0 leaves it as it is.
     """
 
     network: MultiHeadNetwork
@@ -41,6 +63,7 @@ class Step:
     box_px: int
     world: int
     autocast: bool
+    clip_norm: float = 0.0
 
     def take(
         self,
@@ -49,8 +72,8 @@ class Step:
         touched: Sequence[str],
         minibatches: int,
         seeds: Sequence[int],
-    ) -> list[DetectionLoss]:
-        """Take one step and return the losses of this rank's minibatches.
+    ) -> StepResult:
+        """Take one step.
 
         Args:
             batches: This rank's minibatches; may be none in an epoch's last step.
@@ -71,9 +94,10 @@ class Step:
         if not batches:
             self._idle()
         self._average_heads(touched)
-        self._add_bias_gradient()
+        norm = self._clip(touched)
+        add_bias_gradient(self._dataset_heads, self._generic, self.loss.lambda_bias, self.loss.bias_form)
         self.optimiser.step()
-        return losses
+        return StepResult(losses, norm)
 
     def _forward(self, batch: Batch, head: str) -> DetectionLoss:
         device = next(self.network.parameters()).device
@@ -109,6 +133,33 @@ class Step:
             # Copied, not viewed: a gradient must lie in memory as its weights do, or the fused optimiser mixes them up.
             gradient.copy_(part.view_as(gradient))
 
-    def _add_bias_gradient(self) -> None:
-        heads = [list(head.parameters()) for head in self.network.dataset_heads()]
-        add_bias_gradient(heads, list(self.network.generic.parameters()), self.loss.lambda_bias)
+    def _clip(self, touched: Sequence[str]) -> Tensor:
+        """Clip the data's gradient, equal on all ranks by now, and return the norm it had."""
+        modules = [self.network.trunk, *(self.network.head(name) for name in touched)]
+        parameters = [p for module in modules for p in module.parameters() if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.clip_norm > 0:
+            clip_grads_with_norm_(parameters, self.clip_norm, norm)
+        return norm
+
+    # Gathered once: walking through the modules of all heads in every step would be time that grows with them.
+
+    @cached_property
+    def _dataset_heads(self) -> list[list[nn.Parameter]]:
+        return [list(head.parameters()) for head in self.network.dataset_heads()]
+
+    @cached_property
+    def _generic(self) -> list[nn.Parameter]:
+        return list(self.network.generic.parameters())
+
+
+def finite_norms(norms: Sequence[Tensor]) -> list[float]:
+    """Gradient norms of several steps as numbers, with one wait for the device; to be called before weights are saved.
+
+    Raises:
+        InvalidInputError: When one of them is infinite or not a number: the weights are useless from that step on.
+    """
+    values: list[float] = torch.stack(list(norms)).tolist() if norms else []
+    if not all(map(math.isfinite, values)):
+        raise InvalidInputError("the gradient is no finite number any more: give a smaller learning rate")
+    return values

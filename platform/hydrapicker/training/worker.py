@@ -27,7 +27,7 @@ from hydrapicker.training.checkpoint import (
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.record import EpochRecord, Tally, Validation, seed_of
 from hydrapicker.training.schedule import learning_rate
-from hydrapicker.training.step import Step
+from hydrapicker.training.step import Step, finite_norms
 from hydrapicker.training.validation import validate
 from hydrapicker_core.network import MultiHeadNetwork, channels_last, load_weights, multi_head_from_single
 
@@ -93,6 +93,7 @@ class Worker:
         batches = stream_steps(
             self.datasets, plan, recipe.loop.seed, epoch, recipe.augmentation, per_step, self.rank, self.world
         )
+        norms: list[torch.Tensor] = []
         for number in range(steps):
             whole = plan[number * per_step : (number + 1) * per_step]
             mine = plan_step(plan, number, per_step, self.rank, self.world)
@@ -100,14 +101,16 @@ class Worker:
                 loaded = next(batches)
             for group in step.optimiser.param_groups:
                 group["lr"] = learning_rate(phase.stage, self.progress.epoch, number, steps)
-            losses = step.take(
+            taken = step.take(
                 loaded,
                 heads=[phase.head_for(m.dataset) for m in mine],
                 touched=sorted({phase.head_for(m.dataset) for m in whole}),
                 minibatches=len(whole),
                 seeds=[self._dropout_seed(epoch, m) for m in mine],
             )
-            tally.add(mine, losses)
+            tally.add(mine, taken.losses)
+            norms.append(taken.gradient_norm)
+        finite_norms(norms)
         return tally.record(self.network, learning_rate=float(step.optimiser.param_groups[0]["lr"]), world=self.world)
 
     def _dropout_seed(self, epoch: int, minibatch: Minibatch) -> int:
@@ -174,6 +177,7 @@ class Worker:
             self.recipe.box_px,
             self.world,
             autocast=self.recipe.loop.precision == "bfloat16",
+            clip_norm=phase.stage.clip_norm,
         )
 
     def _epochs_before(self, index: int) -> int:
