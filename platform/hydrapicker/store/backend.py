@@ -86,7 +86,7 @@ class Backend(Protocol):
         Raises
         ------
         StoreChangedError
-            When it has not; nothing was replaced.
+            When it has not, and its content is not this one either; nothing was replaced.
         """
 
     def writer(self, path: str, budget: RetryBudget) -> WriterInBackend:

@@ -11,15 +11,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hydrapicker.errors import StoreChangedError
-from hydrapicker.store.backend import LOCK, UNFINISHED, FileEntry, Upload
+from hydrapicker.store.backend import LOCK, UNFINISHED, Backend, FileEntry, Upload
 from hydrapicker.store.retry import RetryBudget
 
-__all__ = ["DiskBackend", "DiskWriter", "tag_of"]
+__all__ = ["DiskBackend", "DiskWriter", "replace_if_unchanged", "tag_of"]
 
 
 def tag_of(content: bytes) -> str:
     """Tag a content where the filesystem has no tags of its own."""
     return hashlib.sha256(content).hexdigest()
+
+
+def replace_if_unchanged(backend: Backend, path: str, content: bytes, tag: str | None) -> None:
+    """Do a conditional write while nobody else does one."""
+    there = backend.read_tagged(path)
+    if tag == (there and there[1]):
+        backend.write(path, content)
+    elif there is None or there[0] != content:
+        raise StoreChangedError(path)
 
 
 class DiskBackend:
@@ -51,10 +60,7 @@ class DiskBackend:
 
     def write_if_unchanged(self, path: str, content: bytes, tag: str | None, budget: RetryBudget) -> None:
         with _locked(Path(path)):
-            there = self.read_tagged(path)
-            if tag != (there and there[1]):
-                raise StoreChangedError(path)
-            self.write(path, content)
+            replace_if_unchanged(self, path, content, tag)
 
     def writer(self, path: str, budget: RetryBudget) -> "DiskWriter":
         return DiskWriter(Path(path))

@@ -113,9 +113,9 @@ class Location:
     def write_if_unchanged(self, path: str, content: bytes, tag: str | None) -> None:
         """Write a whole file if nobody has written it since it was read; of several who try at once one succeeds.
 
-        On a disk this rests on file locks, which network filesystems pass on unless they are mounted without
-        them. Whoever writes should write something of their own (a time, a random name): where the answer of S3 is
-        lost, one's own success is known by the content.
+        A file that holds this very content already counts as written, as the answer to a write may be lost on its
+        way: so who must know that it was them writes something of their own, such as a random name.
+        On a disk this rests on file locks, which network filesystems pass on unless they are mounted without them.
 
         Parameters
         ----------

@@ -7,9 +7,9 @@ from contextlib import suppress
 from datetime import UTC
 from typing import Any
 
-from hydrapicker.errors import StoreChangedError, StoreError
+from hydrapicker.errors import StoreError
 from hydrapicker.store.backend import FileEntry, Upload
-from hydrapicker.store.disk import tag_of
+from hydrapicker.store.disk import replace_if_unchanged, tag_of
 from hydrapicker.store.retry import RetryBudget
 
 __all__ = ["OtherBackend"]
@@ -52,10 +52,7 @@ class OtherBackend:
                 "just written, so datasets can be read from there but not made; make them in a folder or at s3://"
             )
         with _MEMORY_LOCK:
-            there = self.read_tagged(path)
-            if tag != (there and there[1]):
-                raise StoreChangedError(path)
-            self.write(path, content)
+            replace_if_unchanged(self, path, content, tag)
 
     def writer(self, path: str, budget: RetryBudget) -> "_Spooled":
         return _Spooled(self._filesystem, path)

@@ -71,19 +71,17 @@ class S3Backend:
 
     def write_if_unchanged(self, path: str, content: bytes, tag: str | None, budget: RetryBudget) -> None:
         condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
-        answer_lost = False
 
         def attempt() -> None:
-            nonlocal answer_lost
             self._check_bucket()
             try:
                 self.call("put_object", Key=self._key(path), Body=content, **condition)
             except Exception as error:
-                answer_lost = answer_lost or is_transient(error)
                 if fault_of(error) not in (Fault.CHANGED, Fault.ABSENT):
                     raise
-                # An earlier attempt may have come through without our hearing of it: then we were not too late.
-                there = self.read_tagged(path) if answer_lost else None
+                # The answer to an earlier attempt may have been lost, one of ours or one that aiohttp makes by
+                # itself when a connection breaks: then it is our own success that is in the way.
+                there = self.read_tagged(path)
                 if there is None or there[0] != content:
                     raise StoreChangedError(path) from error
 

@@ -19,6 +19,8 @@ class _Call(Protocol):
 class S3Upload:
     """An object being written; nobody sees it before it is whole.
 
+    Where the process dies, or the answer to the very first request is lost, an unfinished upload stays behind.
+
     Parameters
     ----------
     call : callable

@@ -234,8 +234,8 @@ def test_an_unknown_format_version_is_refused(root, write_dataset):
     write_dataset(root)
     location = Location(root)
     manifest = json.loads(location.read("toy/manifest.json"))
-    location.write("toy/manifest.json", json.dumps({**manifest, "format_version": 2}).encode())
-    with pytest.raises(StoreError, match=r"manifest.json: format version 2, but this HydraPicker reads 1"):
+    location.write("toy/manifest.json", json.dumps({**manifest, "format_version": 3}).encode())
+    with pytest.raises(StoreError, match=r"manifest.json: format version 3, but this HydraPicker reads 1 and 2"):
         Store(root).open("toy")
 
 

@@ -1,12 +1,20 @@
+import multiprocessing
+import pickle
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import boto3
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
-from hydrapicker.errors import StoreError
-from hydrapicker.store.location import Location, default_store
+from hydrapicker.errors import StoreChangedError, StoreError
+from hydrapicker.store.location import UNFINISHED, Location, default_store
+from hydrapicker.store.retry import RetryBudget
 
 
 def test_default_store(monkeypatch):
@@ -33,6 +41,191 @@ def test_files_and_ranges(root):
     location.remove("a/c")
     location.remove("a/never-there")
     assert location.names("a") == ("b.bin",)
+
+
+def test_ranges_at_the_end(root):
+    location = Location(root)
+    location.write("a", b"0123")
+    location.write("empty", b"")
+    assert location.read_range("a", 4, 2) == location.read_range("a", 9, 2) == location.read_range("a", 1, 0) == b""
+    assert location.read_range("empty", 0, 2) == b""
+    assert location.read("empty") == b""
+
+
+def test_a_name_that_begins_like_another(root):
+    location = Location(root)
+    location.write("toy-2/a", b"2")
+    location.write("toy.x", b"x")
+    assert not location.exists("toy")
+    assert location.names("toy") == location.files("toy") == ()
+    location.write("toy/a", b"1")
+    assert location.exists("toy")
+    assert location.size("toy/a") == 1
+    location.remove("toy")
+    assert [entry.path for entry in location.files()] == ["toy-2/a", "toy.x"]
+
+
+def test_all_files_below_a_folder(root):
+    location = Location(root)
+    assert location.files() == ()
+    for path, size in (("b", 3), ("a/2", 2), ("a/1/x", 0)):
+        location.write(path, bytes(size))
+    assert [(entry.path, entry.bytes) for entry in location.files()] == [("a/1/x", 0), ("a/2", 2), ("b", 3)]
+    assert [entry.path for entry in location.files("a")] == ["a/1/x", "a/2"]
+    now = datetime.now(UTC)
+    assert all(abs(entry.modified - now) < timedelta(minutes=5) for entry in location.files())
+
+
+def test_more_files_than_one_answer_of_s3_lists(bucket):
+    location = Location(f"s3://{bucket}/some")
+    names = [f"{number:04d}" for number in range(1003)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: location.write(f"many/{name}", b""), names))
+    assert location.names("many") == tuple(names)
+    assert [entry.path for entry in location.files()] == [f"many/{name}" for name in names]
+    location.remove("many")
+    assert location.files() == ()
+
+
+def test_of_many_who_write_at_once_one_succeeds(root):
+    location = Location(root)
+
+    def write(content: bytes, tag: str | None) -> bytes | None:
+        try:
+            Location(root).write_if_unchanged("a/pointer", content, tag)
+        except StoreChangedError:
+            return None
+        return content
+
+    tag = None
+    for turn in range(2):  # SeaweedFS lets those who come together wait for seconds
+        contents = [b"%d of %d" % (number, turn) for number in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            winners = [found for found in pool.map(write, contents, [tag] * 8) if found is not None]
+        assert len(winners) == 1
+        content, tag = location.read_tagged("a/pointer")
+        assert content == winners[0]
+    assert location.names("a") == ("pointer",)
+    assert len(location.files()) == 1
+
+
+def test_a_conditional_write_minds_what_is_there(root):
+    location = Location(root)
+    assert location.read_tagged("a") is None
+    with pytest.raises(StoreChangedError):
+        location.write_if_unchanged("a", b"two", "some-tag")
+    assert not location.exists("a")
+    location.write_if_unchanged("a", b"one", None)
+    _, first = location.read_tagged("a")
+    with pytest.raises(
+        StoreChangedError, match=r"^cannot write .*/a: somebody else wrote it .*run the same command again$"
+    ):
+        location.write_if_unchanged("a", b"two", None)
+    location.write_if_unchanged("a", b"two", first)
+    with pytest.raises(StoreChangedError):
+        location.write_if_unchanged("a", b"three", first)
+    location.write_if_unchanged("a", b"two", first)  # as it is already: an answer may have been lost
+    assert location.read("a") == b"two"
+
+
+def test_where_nothing_can_be_refused_nothing_is_written_conditionally():
+    class Elsewhere(MemoryFileSystem):
+        protocol = "elsewhere"
+
+    fsspec.register_implementation("elsewhere", Elsewhere, clobber=True)
+    location = Location("elsewhere://place")
+    with pytest.raises(StoreError, match=r"elsewhere://place/a: .* can be read from there but not made"):
+        location.write_if_unchanged("a", b"x", None)
+    assert not location.exists("a")
+
+
+@pytest.mark.parametrize(
+    "sizes", [[], [0], [5, 7], [20 * 2**20, 3], [2**20] * 16], ids=["none", "0", "few", "big", "parts"]
+)
+def test_a_file_written_in_pieces_appears_whole(root, sizes):
+    location = Location(root)
+    pieces = [bytes([number + 1]) * size for number, size in enumerate(sizes)]
+    with location.writer("a/big.bin") as file:
+        for piece in pieces:
+            file.write(memoryview(piece))
+        assert not location.exists("a/big.bin")
+    assert location.read("a/big.bin") == b"".join(pieces)
+    assert [entry.path for entry in location.files()] == ["a/big.bin"]
+    assert location.unfinished_uploads() == ()
+
+
+def test_a_file_written_in_pieces_vanishes_when_its_writer_fails(root):
+    location = Location(root)
+    location.write("a.bin", b"old")
+    with pytest.raises(OSError, match=r"^of the writer$"), location.writer("a.bin") as file:  # noqa: PT012
+        file.write(bytes(9 * 2**20))
+        raise OSError("of the writer")
+    assert location.read("a.bin") == b"old"
+    assert [entry.path for entry in location.files()] == ["a.bin"]
+    assert location.unfinished_uploads() == ()
+
+
+@pytest.mark.parametrize("root", ["local", "s3"], indirect=True)
+def test_what_a_killed_writer_leaves_is_found(root):
+    script = (
+        "import os, sys\n"
+        "from hydrapicker.store.location import Location\n"
+        "with Location(sys.argv[1]).writer('toy/v0001/00000.shard') as file:\n"
+        "    file.write(bytes(9 * 2**20))\n"
+        "    os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, root], check=True)
+    location = Location(root)
+    assert not location.exists("toy/v0001/00000.shard")
+    if location.local_folder:
+        (left,) = location.files()
+        assert left.path.startswith("toy/v0001/.00000.shard.")
+        assert left.path.endswith(UNFINISHED)
+    else:
+        (upload,) = location.unfinished_uploads("toy")
+        assert upload.path == "toy/v0001/00000.shard"
+        assert abs(upload.started - datetime.now(UTC)) < timedelta(minutes=5)
+        location.abort_upload(upload)
+        location.abort_upload(upload)
+        assert location.unfinished_uploads() == ()
+
+
+def test_uploads_beside_the_store_are_not_ours(bucket):
+    client = boto3.client("s3")
+    for key in ("prefix/toy/a", "prefix/toy/b", "prefix/toy-2/a", "prefix-2/toy/a"):
+        client.create_multipart_upload(Bucket=bucket, Key=key)
+    location = Location(f"s3://{bucket}/prefix")
+    assert [upload.path for upload in location.unfinished_uploads()] == ["toy-2/a", "toy/a", "toy/b"]
+    assert [upload.path for upload in location.unfinished_uploads("toy")] == ["toy/a", "toy/b"]
+    assert len(Location(f"s3://{bucket}").unfinished_uploads()) == 4
+
+
+def test_where_it_lies(tmp_path):
+    assert Location(str(tmp_path)).local_folder == tmp_path
+    assert Location(f"file://{tmp_path}").local_folder == tmp_path
+    assert Location("memory://a").local_folder is None
+    assert Location("memory://a").bucket_and_prefix is None
+    assert Location("s3://b").bucket_and_prefix == ("b", "")
+    assert Location("s3://b/c/d/").bucket_and_prefix == ("b", "c/d")
+    assert Location("s3://b").local_folder is None
+    for root in ("s3://", "s3://a b/c"):
+        with pytest.raises(StoreError, match="cannot be a bucket"):
+            Location(root)
+
+
+def _read(location: Location) -> bytes:
+    return location.read("a")
+
+
+@pytest.mark.parametrize("root", ["local", "s3"], indirect=True)
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_location_goes_to_other_processes(root, method):
+    location = Location(root, RetryBudget(seconds=7))
+    location.write("a", b"content")
+    assert pickle.loads(pickle.dumps(location)).retry == location.retry  # noqa: S301 (our own)
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        assert pool.apply(_read, (location,)) == b"content"
+    assert location.read("a") == b"content"
 
 
 def test_missing_files_are_named_in_one_line(root):
