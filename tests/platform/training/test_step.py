@@ -1,5 +1,8 @@
 """A step shared out over ranks against the naive one: one process, one batch of everything, autograd throughout."""
 
+import math
+import multiprocessing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -7,18 +10,43 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from hydrapicker.errors import InvalidInputError
 from hydrapicker.streaming.loader import Batch
-from hydrapicker.training.step import Step
-from hydrapicker_core.bias_loss import bias_loss
+from hydrapicker.training.step import Step, StepResult, finite_norms
+from hydrapicker_core.bias_loss import BiasForm, bias_loss
 from hydrapicker_core.losses import LossConfig, detection_loss
 from hydrapicker_core.network import MultiHeadNetwork, NetworkConfig, channels_last
 
-DATASETS = ("a", "b", "c")
-LOSS = LossConfig(lambda_bias=0.3)
-STEPS: list[list[str]] = [["a", "b"], ["b", "b"], ["c"], ["a", "c"]]
-"""Datasets of each step's minibatches; the third step leaves one of two ranks without any."""
+DATASETS = ("a", "b", "c", "d")
+STEPS: list[list[str]] = [["a", "b", "c", "a"], ["b", "b"], ["c"], ["a", "c", "b", "a", "c"], ["d", "a"]]
+"""Datasets of each step's minibatches: more than ranks, as many, fewer; no rank's share holds all that are touched."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to train; `clip_norm` lies between the norms of the steps, so that some are clipped and some are not."""
+
+    optimiser: str
+    form: BiasForm
+    clip_norm: float
+
+    @property
+    def loss(self) -> LossConfig:
+        return LossConfig(lambda_bias=0.3, bias_form=self.form)
+
+    def __str__(self) -> str:
+        return f"{self.optimiser}-{self.form}-{'clipped' if self.clip_norm else 'free'}"
+
+
+CASES = (
+    Case("adam", "per-head", 0.0),
+    Case("sgd", "per-head", 9.0),
+    Case("adam", "per-tensor", 9.0),
+    Case("sgd", "squared", 0.0),
+)
 
 
 def network() -> MultiHeadNetwork:
@@ -38,56 +66,108 @@ def batch(step: int, minibatch: int) -> Batch:
 def optimiser(model: torch.nn.Module, kind: str) -> torch.optim.Optimizer:
     if kind == "adam":
         return torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    return torch.optim.SGD(model.parameters(), lr=1e-2, momentum=0.9, fused=True)
+    return torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, fused=True)
 
 
-def naive(kind: str) -> dict[str, torch.Tensor]:
+def naive(case: Case) -> tuple[dict[str, Tensor], list[float]]:
+    """Weights after all steps, and the norm of the data's gradient in each."""
     model = network().to(memory_format=torch.contiguous_format)
-    steps = optimiser(model, kind)
+    steps, norms = optimiser(model, case.optimiser), []
     for number, names in enumerate(STEPS):
         steps.zero_grad()
         losses = []
         for i, name in enumerate(names):
             made = batch(number, i)
-            losses.append(detection_loss(model(made.images, name), made.particles, 21, LOSS).total(LOSS))
-        bias = bias_loss([list(h.parameters()) for h in model.dataset_heads()], list(model.generic.parameters()))
-        (torch.stack(losses).mean() + LOSS.lambda_bias * bias).backward()
+            losses.append(detection_loss(model(made.images, name), made.particles, 21, case.loss).total(case.loss))
+        torch.stack(losses).mean().backward()
+        norms.append(clip(model, case.clip_norm))
+        heads = [list(head.parameters()) for head in model.dataset_heads()]
+        (case.loss.lambda_bias * bias_loss(heads, list(model.generic.parameters()), case.form)).backward()
         steps.step()
-    return model.state_dict()
+    return model.state_dict(), norms
 
 
-def ours(rank: int, world: int, folder: str, kind: str) -> None:
+def clip(model: torch.nn.Module, largest: float) -> float:
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients))
+    for gradient in gradients:
+        gradient *= largest / (norm + 1e-6) if 0 < largest < norm else 1.0  # torch adds as much
+    return norm
+
+
+def take(step: Step, number: int, rank: int, world: int) -> StepResult:
+    names = STEPS[number]
+    mine = list(range(len(names)))[rank::world]
+    return step.take(
+        [batch(number, i) for i in mine],
+        heads=[names[i] for i in mine],
+        touched=sorted(set(names)),
+        minibatches=len(names),
+        seeds=[0] * len(mine),
+    )
+
+
+def rank_main(rank: int, world: int, folder: str) -> None:
+    """Train every case in turn, as one of `world` processes."""
+    torch.set_num_threads(1)
     if world > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
-    model = network()
-    trunk = DistributedDataParallel(model.trunk) if world > 1 else model.trunk
-    step = Step(model, trunk, optimiser(model, kind), LOSS, 21, world, autocast=False)
-    for number, names in enumerate(STEPS):
-        mine = list(range(len(names)))[rank::world]
-        step.take(
-            [batch(number, i) for i in mine],
-            heads=[names[i] for i in mine],
-            touched=sorted(set(names)),
-            minibatches=len(names),
-            seeds=[0] * len(mine),
-        )
-    if rank == 0:
-        save_file({name: value.contiguous().clone() for name, value in model.state_dict().items()}, f"{folder}/out")
+    for case in CASES:
+        model = network()
+        trunk = DistributedDataParallel(model.trunk) if world > 1 else model.trunk
+        steps = optimiser(model, case.optimiser)
+        step = Step(model, trunk, steps, case.loss, 21, world, autocast=False, clip_norm=case.clip_norm)
+        norms = [take(step, number, rank, world).gradient_norm for number in range(len(STEPS))]
+        weights = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
+        save_file({**weights, "norms": torch.stack(norms)}, f"{folder}/{case}.{rank}")
     if world > 1:
         dist.destroy_process_group()
 
 
-# Both start from a network whose heads differ, so the bias loss has a gradient everywhere.
-@pytest.mark.parametrize("kind", ["adam", "sgd"])
-@pytest.mark.parametrize("world", [1, 2])
-def test_steps_equal_the_naive_ones(world: int, kind: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=[1, 2, 4], ids="{} ranks".format)
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+    world, folder = request.param, tmp_path_factory.mktemp("ranks")
     if world == 1:
-        ours(0, 1, str(tmp_path), kind)
+        rank_main(0, 1, str(folder))
     else:
-        mp.spawn(ours, (world, str(tmp_path), kind), nprocs=world)
-    got, expected = load_file(tmp_path / "out"), naive(kind)
+        # Forked from one clean process that has imported everything, which takes longer than the training.
+        multiprocessing.set_forkserver_preload(["torch._dynamo", "hydrapicker.training.step"])
+        mp.start_processes(rank_main, (world, str(folder)), nprocs=world, start_method="forkserver")
+    return world, folder
+
+
+# All start from a network whose heads differ, so the bias loss has a gradient everywhere.
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_steps_equal_the_naive_ones(trained: tuple[int, Path], case: Case) -> None:
+    world, folder = trained
+    weights, norms = naive(case)
     before = network().state_dict()
-    assert got.keys() == expected.keys()
-    for name in expected:
-        assert torch.allclose(got[name], expected[name], rtol=1e-7, atol=1e-9), name
-    assert any(not torch.allclose(expected[name], before[name], atol=1e-4) for name in expected)
+    if case.clip_norm:
+        assert min(norms) < case.clip_norm < max(norms)
+    for rank in range(world):
+        got = load_file(folder / f"{case}.{rank}")
+        assert got.pop("norms").tolist() == pytest.approx(norms, rel=1e-9)
+        assert got.keys() == weights.keys()
+        for name in weights:
+            assert torch.allclose(got[name], weights[name], rtol=1e-7, atol=1e-9), (rank, name)
+    assert all(not torch.allclose(weights[name], before[name], atol=1e-5) for name in weights if "out.weight" in name)
+
+
+def test_ranks_end_with_the_same_bits(trained: tuple[int, Path]) -> None:
+    world, folder = trained
+    for case in CASES:
+        first, *others = [load_file(folder / f"{case}.{rank}") for rank in range(world)]
+        assert all(torch.equal(first[name], other[name]) for other in others for name in first)
+
+
+def test_a_gradient_that_is_no_number_is_an_error_in_one_line() -> None:
+    model = network()
+    step = Step(model, model.trunk, optimiser(model, "sgd"), LossConfig(), 21, 1, autocast=False, clip_norm=1.0)
+    norms = [take(step, 0, 0, 1).gradient_norm]
+    assert finite_norms(norms) == [pytest.approx(norms[0].item())]
+    with torch.no_grad():
+        model.head("b").out.weight[0, 0, 0, 0] = math.nan
+    norms.append(take(step, 1, 0, 1).gradient_norm)
+    with pytest.raises(InvalidInputError, match=r"no finite number any more: give a smaller learning rate$"):
+        finite_norms(norms)
+    assert finite_norms([]) == []
