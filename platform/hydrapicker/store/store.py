@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hydrapicker.errors import DatasetNotFoundError, StoreError
 from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, index_from_bytes, rows_of
-from hydrapicker.store.layout import INDEX, MANIFEST, SPLITS, Manifest
+from hydrapicker.store.layout import INDEX, MANIFEST, SPLITS, Manifest, shard_path
 from hydrapicker.store.location import Location, default_store
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.names import nearest, validate_dataset_name
@@ -52,13 +52,13 @@ class Dataset:
     """One version of a dataset; it never changes. Safe to read from several threads.
 
     Made by :meth:`Store.open`. ``name``, ``version``, ``fingerprint`` and ``created`` are strings; ``meta`` is what
-    holds for all of its micrographs.
+    holds for all of its micrographs; ``location`` is the store it lies in.
     """
 
     def __init__(self, location: Location, manifest: Manifest, version: str) -> None:
         entry = manifest.versions[version]
         self.name, self.version, self.created = manifest.name, version, entry.created
-        self._location, self._folder = location, f"{manifest.name}/{version}"
+        self.location, self._folder = location, f"{manifest.name}/{version}"
         content = location.read(f"{self._folder}/{INDEX}")
         self.fingerprint = fingerprint_of(content)
         where = location.url(f"{self._folder}/{INDEX}")
@@ -93,12 +93,24 @@ class Dataset:
         return self.meta.contrast
 
     @cached_property
-    def _splits(self) -> dict[str, tuple[int, ...]]:
-        return {split: tuple(i for i, row in enumerate(self.rows) if row.split == split) for split in SPLITS}
+    def _splits(self) -> dict[str, NDArray[np.int64]]:
+        numbers = {name: [i for i, row in enumerate(self.rows) if row.split == name] for name in SPLITS}
+        return {name: np.array(rows, np.int64) for name, rows in numbers.items()}
 
-    def split(self, name: str) -> tuple[int, ...]:
+    def split(self, name: str) -> NDArray[np.int64]:
         """Return the row numbers of ``train``, ``val`` or ``test``, ascending."""
         return self._splits[name]
+
+    @cached_property
+    def shard_numbers(self) -> NDArray[np.int32]:
+        """For every row which shard it lies in, each shard having a number of its own; int32 (len(self),)."""
+        number_of = {shard: number for number, shard in enumerate(dict.fromkeys(row.shard for row in self.rows))}
+        return np.array([number_of[row.shard] for row in self.rows], np.int32)
+
+    def path_of(self, row: int) -> tuple[str, int, int]:
+        """Say where a micrograph's bytes lie: path below the store's root, first byte, number of bytes."""
+        entry = self.rows[row]
+        return shard_path(self.name, self.version, entry.shard), entry.offset, entry.length
 
     def read(self, row: int) -> StoredMicrograph:
         """Read one micrograph and check its bytes.
@@ -136,7 +148,7 @@ class Dataset:
         """Read one micrograph's bytes as stored and check them (see :meth:`read`)."""
         entry = self.rows[row]
         try:
-            content = self._location.read_range(f"{self._folder}/{entry.shard}", entry.offset, entry.length)
+            content = self.location.read_range(*self.path_of(row))
         except StoreError as error:
             raise StoreError(f"{self._named(entry)}: {error}") from error
         if xxhash.xxh3_128_hexdigest(content) != entry.checksum:
