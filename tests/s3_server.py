@@ -48,7 +48,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     master, volume, filer, s3 = _free_ports(4)
     options = {
         "dir": folder / "data", "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "master.port": master,
-        "master.telemetry": "false", "master.volumeSizeLimitMB": 64, "volume.port": volume, "volume.max": 200,
+        "master.telemetry": "false", "master.volumeSizeLimitMB": 64, "volume.port": volume, "volume.max": 4000,
         "filer.port": filer, "s3.port": s3, "s3.config": config,
         "s3.port.iceberg": 0, "s3.port.lance": 0,  # of two servers on a machine the second would stop at these
     }  # fmt: skip
