@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from hydrapicker.errors import StoreAccessError, StoreChangedError, StoreError
 
-__all__ = ["TRIED", "Fault", "HttpStatusError", "as_store_error", "fault_of"]
+__all__ = ["TRIED", "Fault", "HttpStatusError", "as_store_error", "code_of", "fault_of"]
 
 TRIED = "tried "
 """How the note begins with which :func:`~hydrapicker.store.retry.retried` says how often and how long it tried."""
@@ -131,6 +131,11 @@ def fault_of(error: BaseException) -> Fault:
     for status, code, _ in _answered(error):  # what the server said goes before what libraries made of it
         return _CODES.get(code) or _STATUS.get(status, Fault.OTHER)
     return next((fault for fault in map(_by_type, _chain(error)) if fault is not None), Fault.OTHER)
+
+
+def code_of(error: BaseException) -> str:
+    """Give the error code that an S3 server answered (its HTTP status where it gave none); empty without an answer."""
+    return next((code or str(status) for status, code, _ in _answered(error)), "")
 
 
 def as_store_error(error: BaseException, doing: str, url: str) -> StoreError:

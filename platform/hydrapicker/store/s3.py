@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from hydrapicker.errors import StoreAccessError, StoreChangedError
 from hydrapicker.store.backend import FileEntry, Upload
-from hydrapicker.store.faults import Fault, HttpStatusError, fault_of
+from hydrapicker.store.faults import Fault, HttpStatusError, code_of, fault_of
 from hydrapicker.store.retry import RetryBudget, is_transient, retried
 from hydrapicker.store.s3_upload import S3Upload
 
@@ -53,7 +53,7 @@ class S3Backend:
         try:
             return self._get(path, Range=f"bytes={offset}-{offset + length - 1}")[0]
         except Exception as error:
-            if _code(error) in ("InvalidRange", "416"):  # it begins behind the end, also of an empty object
+            if code_of(error) in ("InvalidRange", "416"):  # it begins behind the end, also of an empty object
                 return b""
             raise
 
@@ -186,10 +186,6 @@ class S3Backend:
     def _prefix(self, path: str) -> str:
         key = self._key(path)
         return f"{key}/" if key else ""
-
-
-def _code(error: BaseException) -> str:
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
 def _answer(ask: Callable[[Any], Awaitable[T]]) -> T:

@@ -17,6 +17,8 @@ from hydrapicker.store import s3 as s3_module
 from hydrapicker.store.faults import Fault, HttpStatusError, as_store_error, fault_of
 from hydrapicker.store.location import Location
 from hydrapicker.store.retry import RetryBudget
+from hydrapicker.store.s3 import S3Backend
+from hydrapicker.store.s3_upload import S3Upload
 
 _CLOSED = "http://127.0.0.1:9"
 
@@ -208,14 +210,15 @@ def test_everything_comes_through_a_bad_network(s3, bucket, monkeypatch):
             assert read is not None
             assert read[0] == content == location.read(f"files/{number}")
             assert location.size("pointer") == len(content)
+            assert len(location.read_range("pointer", 39_999, 5)) == 1
             tag = read[1]
         assert len(location.names("files")) == len(location.files("files")) == 40
     assert set(proxy.injected) == set(_RATES)
 
 
 def test_a_large_file_comes_through_a_bad_network(s3, bucket, monkeypatch):
-    content = bytes(range(256)) * 80_000
-    rates = {"slow_down": 0.1, "reset": 0.1, "lost_answer": 0.1}
+    content = bytes(range(256)) * 40_000
+    rates = {"slow_down": 0.12, "reset": 0.12, "lost_answer": 0.12}
     with fault_proxy(s3.endpoint, rates) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
         location = Location(f"s3://{bucket}", RetryBudget(first_pause=0.01))
@@ -267,6 +270,34 @@ def test_a_lost_answer_to_the_end_of_an_upload_is_known_as_our_success(s3, bucke
             file.write(bytes(9 * 2**20))
         assert proxy.injected["lost_answer"] == 1
         assert location.size("large") == 9 * 2**20
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_upload_that_is_gone_at_the_second_attempt_is_complete_or_lost(bucket, complete):
+    """SeaweedFS lets an upload be completed twice; other servers say, as here, that there is none (any more)."""
+    backend = S3Backend(bucket)
+    ends = []
+
+    def call(method: str, **arguments: object) -> dict[str, object]:
+        if method != "complete_multipart_upload":
+            return backend.call(method, **arguments)
+        ends.append(method)
+        if len(ends) == 1:
+            if complete:
+                backend.call(method, **arguments)
+            raise ConnectionResetError
+        raise HttpStatusError(404, "NoSuchUpload")
+
+    backend.call("put_object", Key="large", Body=b"old")
+    upload = S3Upload(call, "large", RetryBudget(first_pause=0.01))
+    upload.write(bytes(9 * 2**20))
+    if complete:
+        upload.finish()
+        assert backend.size(f"{bucket}/large") == 9 * 2**20
+    else:
+        with pytest.raises(HttpStatusError, match="NoSuchUpload"):
+            upload.finish()
+        assert backend.read(f"{bucket}/large") == b"old"
 
 
 def test_an_answer_that_does_not_come_is_a_fault(s3, bucket, monkeypatch):
