@@ -1,20 +1,24 @@
-"""Batches ready to train on, read and augmented ahead of use on one background thread."""
+"""Batches ready to train on: fetched ahead by threads, decoded and augmented ahead of use on one more."""
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hydrapicker.store.store import Dataset
+from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.streaming.plan import Minibatch, plan_step, steps_in
+from hydrapicker.streaming.reader import MinibatchReader
 from hydrapicker_core.augmentation import AugmentationConfig, augment, generator_for
 from hydrapicker_core.preprocess import Background
 
-__all__ = ["PREFETCHED_STEPS", "Batch", "load_minibatch", "stream_steps"]
+__all__ = ["PREFETCHED_STEPS", "Batch", "make_batch", "stream_steps"]
 
 PREFETCHED_STEPS = 3
 
@@ -38,17 +42,17 @@ def stream_steps(
     datasets: Mapping[str, Dataset],
     plan: Sequence[Minibatch],
     seed: int,
-    epoch: int,
     augmentation: AugmentationConfig,
     minibatches_per_step: int,
     rank: int = 0,
     world: int = 1,
     first_step: int = 0,
+    config: StreamingConfig | None = None,
 ) -> Iterator[tuple[Batch, ...]]:
-    """Yield this rank's batches step by step, a few steps read ahead on one background thread.
+    """Yield this rank's batches step by step, read and made ahead of use on other threads.
 
     The time a caller waits in ``next`` is the time it waits for data. Closing the iterator, or leaving it to be
-    collected, ends the thread.
+    collected, ends the threads.
 
     Parameters
     ----------
@@ -56,14 +60,16 @@ def stream_steps(
         By the names in ``plan``.
     plan : sequence of Minibatch
         As of :func:`~hydrapicker.streaming.plan.plan_epoch`.
-    seed, epoch : int
-        With a micrograph's dataset and id they determine its crop.
+    seed : int
+        With a micrograph's dataset and id, and how often the dataset was gone through, it determines the crop.
     augmentation : AugmentationConfig
         Size of the crop, and what is varied.
     minibatches_per_step, rank, world : int
         As of :func:`~hydrapicker.streaming.plan.plan_step`.
     first_step : int
         Where to go on in the epoch.
+    config : StreamingConfig, optional
+        How far and how to read ahead; a few steps of ready batches come on top of its bound.
 
     Yields
     ------
@@ -75,39 +81,48 @@ def stream_steps(
     StoreError
         When a micrograph cannot be read or is damaged; at the step it belongs to.
     """
+    steps = range(first_step, steps_in(plan, minibatches_per_step))
+
+    def minibatches_of(step: int) -> tuple[Minibatch, ...]:
+        return plan_step(plan, step, minibatches_per_step, rank, world)
 
     def load(step: int) -> tuple[Batch, ...]:
-        minibatches = plan_step(plan, step, minibatches_per_step, rank, world)
-        return tuple(load_minibatch(datasets[m.dataset], m, seed, epoch, augmentation) for m in minibatches)
+        return tuple(make_batch(datasets[m.dataset], m, next(images), seed, augmentation) for m in minibatches_of(step))
 
+    images = MinibatchReader(datasets, (m for step in steps for m in minibatches_of(step)), config)
     ahead: deque[Future[tuple[Batch, ...]]] = deque()
     pool = ThreadPoolExecutor(1, "stream")
     try:
-        for step in range(first_step, steps_in(plan, minibatches_per_step)):
+        for step in steps:
             ahead.append(pool.submit(load, step))
             if len(ahead) > PREFETCHED_STEPS:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
     finally:
+        images.close()  # which also ends the waiting of the step that is being made
         pool.shutdown(cancel_futures=True)
 
 
-def load_minibatch(
-    dataset: Dataset, minibatch: Minibatch, seed: int, epoch: int, augmentation: AugmentationConfig
+def make_batch(
+    dataset: Dataset,
+    minibatch: Minibatch,
+    images: Sequence[NDArray[np.float16]],
+    seed: int,
+    augmentation: AugmentationConfig,
 ) -> Batch:
-    """Read and augment one minibatch; see :func:`stream_steps`."""
-    images, particles = [], []
-    for row in minibatch.rows:
-        micrograph = dataset.read(row)
+    """Decode and augment the stored images of one minibatch; see :func:`stream_steps`."""
+    crops, particles = [], []
+    for number, image in zip(minibatch.rows, images, strict=True):
+        row = dataset.rows[number]
         crop, inside = augment(
-            torch.from_numpy(micrograph.image),
-            torch.from_numpy(micrograph.particles),
-            Background(micrograph.background_mean, micrograph.background_std),
+            torch.from_numpy(image.astype(np.float32)),
+            torch.from_numpy(row.particles.copy()),
+            Background(row.background_mean, row.background_std),
             augmentation,
             # Simulated datasets all number their micrographs alike; the name keeps their crops apart.
-            generator_for(seed, epoch, f"{minibatch.dataset}/{micrograph.id}"),
+            generator_for(seed, minibatch.sweep, f"{minibatch.dataset}/{row.id}"),
         )
-        images.append(crop)
+        crops.append(crop)
         particles.append(inside)
-    return Batch(minibatch.dataset, torch.stack(images)[:, None], tuple(particles))
+    return Batch(minibatch.dataset, torch.stack(crops)[:, None], tuple(particles))

@@ -1,0 +1,196 @@
+"""Fetching micrographs of one store: from its files or the disk cache, and every one checked when it first arrives."""
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from queue import SimpleQueue
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from hydrapicker.errors import StoreError
+from hydrapicker.store.damage import damaged
+from hydrapicker.store.location import Location
+from hydrapicker.store.ranges import NotThereError, range_reader
+from hydrapicker.store.store import Dataset
+from hydrapicker.streaming.config import StreamingConfig
+from hydrapicker.streaming.diskcache import DiskCache
+from hydrapicker.streaming.merge import LARGEST_GAP, Piece, merge
+
+__all__ = ["Answers", "Fetcher", "Group", "Wanted"]
+
+Answers = SimpleQueue[tuple[int, BaseException | None]]
+
+_REFETCHES = 3
+"""How often a micrograph whose checksum does not match is fetched again: a bit that flipped on the way heals."""
+_NOWHERE = memoryview(bytearray(LARGEST_GAP))
+"""Where the bytes between two pieces go; nobody reads them."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Wanted:
+    """A micrograph and where its bytes belong.
+
+    Attributes:
+        dataset: Its dataset.
+        row: Its row number.
+        checksum: What its bytes must have, xxh3-128 in hex.
+        into: Memory of just its length.
+        answers: Where (row, None or why it could not be had) goes once it is fetched.
+    """
+
+    dataset: Dataset
+    row: int
+    checksum: str
+    into: memoryview
+    answers: Answers
+
+    def intact(self) -> bool:
+        """Tell whether the bytes are those that were ingested."""
+        return xxhash.xxh3_128_hexdigest(self.into) == self.checksum
+
+
+Group = tuple[Piece[Wanted], ...]
+
+
+class _Arrived:
+    """Which micrographs have been checked in this process, so that a local disk is trusted from then on."""
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Dataset, NDArray[np.bool_]] = WeakKeyDictionary()
+        self._lock = threading.Lock()
+
+    def of(self, dataset: Dataset) -> NDArray[np.bool_]:
+        with self._lock:
+            known = self._known.get(dataset)
+            if known is None:
+                known = self._known[dataset] = np.zeros(len(dataset), np.bool_)
+            return known
+
+
+_arrived = _Arrived()
+
+
+class Fetcher:
+    """Fetches micrographs of the datasets of one store. Safe to use from several threads.
+
+    Parameters
+    ----------
+    location : Location
+        The store.
+    config : StreamingConfig
+        Connections, retries and cache.
+
+    Raises
+    ------
+    StoreError
+        When the cache's folder cannot be used, or there is no access to the store.
+    """
+
+    def __init__(self, location: Location, config: StreamingConfig) -> None:
+        self.remote = location.local_folder is None
+        budget = replace(location.retry, seconds=config.retry_seconds)
+        self._cache: DiskCache | None = None
+        if self.remote and config.cache is not None:
+            self._cache = DiskCache(Path(config.cache), int(config.cache_gigabytes * 1e9))
+        self._ranges = range_reader(location, config.connections, budget)
+
+    def group(self, window: Iterable[Wanted]) -> list[Group]:
+        """Say which micrographs are fetched together, those needed first first."""
+        pieces = []
+        for wanted in window:
+            path, offset, length = wanted.dataset.path_of(wanted.row)
+            pieces.append(Piece(path, offset, length, wanted))
+        if self._cache is None:
+            groups = merge(pieces)
+        else:  # those in the cache must not make requests longer; they come by themselves
+            needed = {piece.purpose: number for number, piece in enumerate(pieces)}
+            cached = [piece for piece in pieces if self._cache.has(piece.purpose.checksum)]
+            alone = {piece.purpose for piece in cached}
+            groups = merge(piece for piece in pieces if piece.purpose not in alone) + [(piece,) for piece in cached]
+            groups.sort(key=lambda group: min(needed[piece.purpose] for piece in group))
+        for group in groups:
+            self._ranges.will_need(group[0].path, group[0].offset, _end(group[-1]) - group[0].offset)
+        return groups
+
+    def fetch(self, group: Group) -> list[BaseException | None]:
+        """Fetch and check the micrographs of a group; for each None, or why it could not be had."""
+        if len(group) == 1:
+            return [self._fetch_one(group[0])]
+        try:
+            self._read(group)
+        except NotThereError:  # which of them it is
+            return [self._fetch_one(piece) for piece in group]
+        except StoreError as error:
+            return [error] * len(group)
+        return [self._check(piece) for piece in group]
+
+    def close(self) -> None:
+        """End what other threads are fetching, with errors."""
+        self._ranges.close()
+        if self._cache is not None:
+            self._cache.close()
+
+    def _fetch_one(self, piece: Piece[Wanted]) -> StoreError | None:
+        if self._cache is not None and self._read_cached(self._cache, piece.purpose):
+            return None
+        try:
+            self._read((piece,))
+            return self._check(piece)
+        except NotThereError as error:
+            return _damaged(piece.purpose, error.reason)
+        except StoreError as error:
+            return error
+
+    def _read(self, group: Group) -> None:
+        buffers, end = [], group[0].offset
+        for piece in group:
+            if piece.offset > end:
+                buffers.append(_NOWHERE[: piece.offset - end])
+            buffers.append(piece.purpose.into)
+            end = _end(piece)
+        self._ranges.read_into(group[0].path, group[0].offset, *buffers)
+
+    def _check(self, piece: Piece[Wanted]) -> StoreError | None:
+        """Check what has just been read, and fetch it anew while it came by a network and is wrong."""
+        wanted = piece.purpose
+        arrived = _arrived.of(wanted.dataset)
+        if not self.remote and arrived[wanted.row]:
+            return None
+        for attempt in range(1 + (_REFETCHES if self.remote else 0)):
+            try:
+                if attempt > 0:
+                    self._read((piece,))
+            except StoreError as error:
+                return error
+            if wanted.intact():
+                arrived[wanted.row] = not self.remote
+                if self._cache is not None:
+                    self._cache.add(wanted.checksum, wanted.into)
+                return None
+        return _damaged(wanted, "its checksum does not match")
+
+    def _read_cached(self, cache: DiskCache, wanted: Wanted) -> bool:
+        """Read from the disk cache; checked when it is first read by this process."""
+        if not cache.read_into(wanted.checksum, wanted.into):
+            return False
+        arrived = _arrived.of(wanted.dataset)
+        if not arrived[wanted.row]:
+            if not wanted.intact():
+                cache.drop(wanted.checksum)
+                return False
+            arrived[wanted.row] = True
+        return True
+
+
+def _end(piece: Piece[Wanted]) -> int:
+    return piece.offset + piece.length
+
+
+def _damaged(wanted: Wanted, reason: str) -> StoreError:
+    dataset = wanted.dataset
+    row = dataset.rows[wanted.row]
+    return damaged(dataset.name, dataset.version, row.shard, row.id, reason)

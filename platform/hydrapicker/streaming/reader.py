@@ -1,0 +1,166 @@
+"""Reading minibatches ahead of use: many ranges at once, within a bound of bytes, delivered in order."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hydrapicker.errors import StoreError
+from hydrapicker.store.store import Dataset
+from hydrapicker.streaming.buffers import Buffers
+from hydrapicker.streaming.config import StreamingConfig
+from hydrapicker.streaming.fetch import Answers, Fetcher, Group, Wanted
+from hydrapicker.streaming.plan import Minibatch
+
+__all__ = ["MinibatchReader"]
+
+_LOCAL_THREADS = 2
+_LOCAL_BYTES = 16_000_000
+"""What is held of a local disk, which needs no more: so it stays in the processor's cache until it is used."""
+_PIXEL = np.dtype("<f2")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Ahead:
+    """A minibatch under way."""
+
+    minibatch: Minibatch
+    images: tuple[NDArray[np.float16], ...]
+    size: int
+    answers: Answers
+
+
+class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
+    """Yields the stored images of minibatches, in order, fetched ahead on threads of its own.
+
+    Every image is float16 (height, width); those of a minibatch share one buffer, which is used again only when
+    nobody holds any of them. At most ``buffer_megabytes`` are held of minibatches that are on their way or not yet
+    taken, but always one minibatch. Use it from one thread; :meth:`close` may be called from any, and more than once.
+
+    Parameters
+    ----------
+    datasets : mapping of str to Dataset
+        By the names in the minibatches.
+    minibatches : iterable of Minibatch
+        What to read, in order; asked for as there is room.
+    config : StreamingConfig, optional
+        Bounds, connections, cache and retries.
+
+    Raises
+    ------
+    StoreError
+        From ``next``, at the minibatch it belongs to; that ends the reading.
+    """
+
+    def __init__(
+        self,
+        datasets: Mapping[str, Dataset],
+        minibatches: Iterable[Minibatch],
+        config: StreamingConfig | None = None,
+    ) -> None:
+        self._datasets, self._config = datasets, config or StreamingConfig()
+        self._bound = int(self._config.buffer_megabytes * 1e6)
+        self._thread_count = self._config.connections
+        if all(dataset.location.local_folder is not None for dataset in datasets.values()):
+            self._bound, self._thread_count = min(self._bound, _LOCAL_BYTES), _LOCAL_THREADS
+        self._buffers = Buffers(self._bound)
+        self._waiting = iter(minibatches)
+        self._next = next(self._waiting, None)
+        self._ahead: deque[_Ahead] = deque()
+        self._jobs: SimpleQueue[tuple[Fetcher, Group] | None] = SimpleQueue()
+        self._fetchers: dict[str, Fetcher] = {}
+        self._threads: list[threading.Thread] = []
+        self._closing, self._closed = threading.Lock(), False
+        self.buffered_bytes = 0
+
+    def __next__(self) -> tuple[NDArray[np.float16], ...]:
+        """Wait for the next minibatch and hand it over."""
+        try:
+            self._read_ahead()
+            if self._closed or not self._ahead:
+                raise StopIteration
+            first = self._ahead[0]
+            answers = [first.answers.get() for _ in first.images]
+            failed = {row: error for row, error in answers if error is not None}
+            if failed:
+                raise failed[min(failed, key=first.minibatch.rows.index)]
+            self._ahead.popleft()
+            self.buffered_bytes -= first.size
+            self._read_ahead()
+            return first.images
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the threads and their connections, also in the middle of a stall; what was read ahead is dropped."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            for _ in self._threads:
+                self._jobs.put(None)
+            for fetcher in self._fetchers.values():
+                fetcher.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _read_ahead(self) -> None:
+        """Send off what there is room for, once half of the room is free: neighbours are merged within one go."""
+        if self._ahead and self.buffered_bytes > self._bound // 2:
+            return
+        with self._closing:
+            if self._closed:
+                return
+            window: dict[Fetcher, list[Wanted]] = {}
+            while self._next is not None:
+                ahead, wanted = self._prepared(self._next)
+                if self._ahead and self.buffered_bytes + ahead.size > self._bound:
+                    break
+                self._ahead.append(ahead)
+                self.buffered_bytes += ahead.size
+                window.setdefault(self._fetcher_of(self._next), []).extend(wanted)
+                self._next = next(self._waiting, None)
+            for fetcher, needed in window.items():
+                for group in fetcher.group(needed):
+                    self._jobs.put((fetcher, group))
+
+    def _prepared(self, minibatch: Minibatch) -> tuple[_Ahead, list[Wanted]]:
+        """Make room for a minibatch's images."""
+        dataset, answers = self._datasets[minibatch.dataset], Answers()
+        rows = [dataset.rows[row] for row in minibatch.rows]
+        pixels = self._buffers.take(_PIXEL.itemsize * sum(row.height * row.width for row in rows)).view(_PIXEL)
+        images, wanted, start = [], [], 0
+        for number, row in zip(minibatch.rows, rows, strict=True):
+            flat = pixels[start : start + row.height * row.width]
+            start += len(flat)
+            images.append(flat.reshape(row.height, row.width))
+            wanted.append(Wanted(dataset, number, row.checksum, flat.view(np.uint8).data, answers))
+        return _Ahead(minibatch, tuple(images), pixels.nbytes, answers), wanted
+
+    def _fetcher_of(self, minibatch: Minibatch) -> Fetcher:
+        location = self._datasets[minibatch.dataset].location
+        fetcher = self._fetchers.get(location.root)
+        if fetcher is None:
+            fetcher = self._fetchers[location.root] = Fetcher(location, self._config)
+            for number in range(len(self._threads), self._thread_count):
+                thread = threading.Thread(target=self._work, name=f"stream-fetch-{number}", daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        return fetcher
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            fetcher, group = job
+            errors: list[BaseException | None]
+            try:
+                # Those that wait in the queue when the reader is closed still need an answer, for somebody may wait.
+                errors = [StoreError("the reader was closed")] * len(group) if self._closed else fetcher.fetch(group)
+            except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to who waits for these)
+                errors = [error] * len(group)
+            for piece, problem in zip(group, errors, strict=True):
+                piece.purpose.answers.put((piece.purpose.row, problem))
