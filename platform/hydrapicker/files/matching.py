@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hydrapicker.errors import ParticlesError
 from hydrapicker.files.coordinates import Convention, Particles, from_program_convention
 from hydrapicker.files.micrographs import MicrographHeader, micrograph_stem
+from hydrapicker.files.remote import RemoteFile
 
 __all__ = ["MAX_OUTSIDE", "MatchedParticles", "check_inside", "match_to_micrographs"]
 
@@ -25,8 +26,8 @@ class MatchedParticles:
     ``outside`` is how many of ``total`` particles lay outside and were dropped.
     """
 
-    particles: dict[Path, Particles]
-    unlisted: tuple[Path, ...]
+    particles: dict[Path | RemoteFile, Particles]
+    unlisted: tuple[Path | RemoteFile, ...]
     outside: int
     total: int
 
@@ -86,7 +87,7 @@ def check_inside(xy: NDArray[np.float32], header: MicrographHeader) -> NDArray[n
 def _in_stored_rows(particles: Particles, header: MicrographHeader) -> Particles:
     if particles.convention is Convention.STORED:
         return particles
-    xy = from_program_convention(particles.xy, header.path, header.height)
+    xy = from_program_convention(particles.xy, str(header.path), header.height)
     return replace(particles, xy=xy, convention=Convention.STORED)
 
 
@@ -139,7 +140,7 @@ def _sharing_most(file: Path, candidates: Sequence[MicrographHeader]) -> list[Mi
 
 
 def _without_doubles(meant: dict[str, MicrographHeader], source: str | Path) -> dict[str, MicrographHeader]:
-    first: dict[Path, str] = {}
+    first: dict[Path | RemoteFile, str] = {}
     for name, header in meant.items():
         other = first.setdefault(header.path, name)
         if other != name:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hydrapicker.errors import InvalidInputError, MicrographError
 from hydrapicker.files.mrc import read_mrc, read_mrc_layout, write_mrc
+from hydrapicker.files.remote import RemoteFile
 from hydrapicker.files.tiff import read_tiff, read_tiff_layout
 
 __all__ = [
@@ -43,7 +44,7 @@ class Micrograph:
 class MicrographHeader:
     """What a micrograph's header says: size in pixels, and Angstrom per pixel or None if not stated."""
 
-    path: Path
+    path: Path | RemoteFile
     height: int
     width: int
     pixel_size_angstrom: float | None
