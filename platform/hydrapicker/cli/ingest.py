@@ -1,8 +1,12 @@
 """``hydrapicker ingest``."""
 
+from collections.abc import Mapping
+
 from hydrapicker.cli.console import progress_bar, say
 from hydrapicker.cli.parse import parse
 from hydrapicker.store.config import IngestConfig
+
+_SHOWN = 20
 
 
 def run(arguments: list[str]) -> int:
@@ -17,10 +21,19 @@ def run(arguments: list[str]) -> int:
     say(f"{report.name} {report.version} {state}: {counts}")
     if report.continued_from:
         say(f"continued: {report.continued_from} micrographs had been stored before the interruption")
-    for path in report.skipped_empty:
-        say(f"left out, as no particle is known on it: {path}")
+    _say_skipped(report.skipped)
     if report.dropped_outside:
         say(f"dropped {report.dropped_outside} particles that lie outside of their micrographs")
     for path in report.repaired:
         say(f"repaired: {path}")
     return 0
+
+
+def _say_skipped(skipped: Mapping[str, str]) -> None:
+    """Name what was left out, the first few of every reason."""
+    for reason in sorted(set(skipped.values())):
+        files = [file for file, why in skipped.items() if why == reason]
+        for file in files[:_SHOWN]:
+            say(f"left out, as {reason}: {file}")
+        if len(files) > _SHOWN:
+            say(f"left out, as {reason}: and {len(files) - _SHOWN} more")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -13,7 +14,7 @@ from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.splits import split_size
 from hydrapicker_core.scale import DEFAULT_BOX_PX
 from hydrapicker_registry.metadata import Contrast
-from hydrapicker_registry.names import validate_dataset_name
+from hydrapicker_registry.names import GENERIC, validate_dataset_name
 
 __all__ = ["IngestConfig", "IngestReport", "available_cores"]
 
@@ -33,8 +34,8 @@ class IngestConfig:
 
     Attributes:
         name: The dataset's name.
-        micrographs: Micrograph files, folders or patterns such as "mics/*.mrc".
-        particles: File with the true particles (.star, .box, .csv), or a folder with one per micrograph.
+        micrographs: Micrograph files, folders or patterns such as "mics/*.mrc" or "s3://bucket/mics/*.mrc".
+        particles: File with the true particles (.star, .box, .csv), or a folder with one per micrograph; or its URL.
         diameter_angstrom: The particle's diameter.
         pixel_size_angstrom: Pixel size of the micrographs; read from their headers when not given.
         contrast: Whether particles are darker or lighter than the background.
@@ -43,8 +44,10 @@ class IngestConfig:
         test_size: Test micrographs, a count or a share below 1; by default a tenth.
         split_seed: Another seed draws other validation and test micrographs.
         keep_empty: Take micrographs without any particle as true negatives; by default they are left out.
+        append: Keep what the current version has, and use its shards again; add the micrographs it does not have.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
-        workers: Micrographs prepared at a time; by default one per core.
+        parallel: Prepare on "threads" of this machine or on "ray"; "auto" is Ray where RAY_ADDRESS names a cluster.
+        workers: Micrographs prepared at a time on threads; by default one per core. Ray uses all cores it has.
         shard_megabytes: Size of the files that hold the micrographs.
     """
 
@@ -59,12 +62,18 @@ class IngestConfig:
     test_size: float | None = None
     split_seed: int = 0
     keep_empty: bool = False
+    append: bool = False
     store: str | None = None
+    parallel: Literal["auto", "threads", "ray"] = "auto"
     workers: int = field(default_factory=available_cores)
     shard_megabytes: float = 64
 
     def __post_init__(self) -> None:
         validate_dataset_name(self.name)
+        if self.name == GENERIC:
+            raise InvalidInputError(
+                "name is generic, as the head of all datasets is called; give the dataset another name"
+            )
         if isinstance(self.micrographs, str) or not self.micrographs:
             raise InvalidInputError(
                 f"micrographs is {self.micrographs!r}; give a list of files, folders or patterns such as 'mics/*.mrc'"
@@ -78,6 +87,8 @@ class IngestConfig:
                 raise InvalidInputError(f"{what} is {getattr(self, what)}; give a whole number of at least 1")
         if self.contrast not in ("dark", "light"):
             raise InvalidInputError(f"contrast is {self.contrast!r}; give 'dark' or 'light'")
+        if self.parallel not in ("auto", "threads", "ray"):
+            raise InvalidInputError(f"parallel is {self.parallel!r}; give 'auto', 'threads' or 'ray'")
         for size in (self.val_size, self.test_size):
             split_size(size, 1)
 
@@ -93,7 +104,7 @@ class IngestReport:
         unchanged: True when the current version already held just this, and no version was made.
         micrographs: Number of micrographs per split.
         particles: Number of particles per split.
-        skipped_empty: Files of micrographs left out because they have no particle.
+        skipped: Files of micrographs left out, each with the reason.
         dropped_outside: Number of particles dropped because they lie outside of their micrograph.
         continued_from: Number of micrographs that an interrupted ingest had already stored.
         repaired: Files of an unchanged version that were damaged and were written anew.
@@ -105,7 +116,7 @@ class IngestReport:
     unchanged: bool
     micrographs: Mapping[str, int]
     particles: Mapping[str, int]
-    skipped_empty: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
     dropped_outside: int = 0
     continued_from: int = 0
     repaired: tuple[str, ...] = ()

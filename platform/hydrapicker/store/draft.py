@@ -3,26 +3,31 @@
 A draft lies where the version will lie. It is no version until the manifest names it; that is the last thing written.
 """
 
-import json
-from collections.abc import Sequence
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import count
+from types import MappingProxyType
 
-import xxhash
-
-from hydrapicker.errors import StoreError
+from hydrapicker.errors import StoreChangedError, StoreError
 from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, index_from_bytes, index_to_bytes, rows_of
 from hydrapicker.store.layout import INDEX, JOURNAL, MANIFEST, SPLITS, Manifest, VersionEntry, shard_name
 from hydrapicker.store.location import UNFINISHED, Location
+from hydrapicker.store.reservation import read_manifest, reserve
+from hydrapicker.store.shards import mend_shard
+from hydrapicker.store.store import Dataset
 
 __all__ = ["Draft"]
 
-_EMPTY: Manifest = Manifest("", "", {})
+_NOTE = re.compile(r"(\d{5,})\.parquet")
 
 
 class Draft:
     """The next version of a dataset, until it is committed or discarded.
 
-    Opening it continues what an interrupted ingest of the same input left, and removes what any other left.
+    Opening it continues what an interrupted ingest of the same input left, and leaves alone what any other left.
 
     Parameters
     ----------
@@ -32,44 +37,71 @@ class Draft:
         What holds for all micrographs.
     identity : str
         Hash of all that the result depends on.
+    base : Dataset, optional
+        The current version, whose micrographs and shards become part of this one.
     """
 
-    def __init__(self, location: Location, meta: IndexMeta, identity: str) -> None:
-        self._location, self._meta, self._identity = location, meta, identity
-        self._manifest = self._read_manifest()
-        self.version = self._manifest.next_version
+    def __init__(self, location: Location, meta: IndexMeta, identity: str, base: Dataset | None = None) -> None:
+        self.location, self._meta, self._base = location, meta, base
+        self._kept = () if base is None else tuple(_as_of_dataset(row, base.version) for row in base.rows)
+        self._reservation = reserve(location, meta.dataset, identity)
+        self.version = self._reservation.version
         self._folder = f"{meta.dataset}/{self.version}"
-        self._shards: list[tuple[Row, ...]] = []
-        for version in self._manifest.versions:  # an ingest that ended between its commit and its cleaning up
-            location.remove(f"{meta.dataset}/{version}/{JOURNAL}")
-        if self._read_identity() == identity:
-            self._remove_unfinished()
-            self._shards = self._finished_shards()
-        else:
-            location.remove(self._folder)
-            location.write(self._identity_path, json.dumps({"identity": identity}).encode())
+        self._shards = self._finished_shards() if self._reservation.joined else dict[int, tuple[Row, ...]]()
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The micrographs in finished shards, in order."""
-        return tuple(row for shard in self._shards for row in shard)
+        """The micrographs of the base and then those in finished shards, in order."""
+        return self._kept + tuple(row for number in sorted(self._shards) for row in self._shards[number])
+
+    @property
+    def finished(self) -> Mapping[int, tuple[Row, ...]]:
+        """The micrographs in finished shards, by the shard's number."""
+        return MappingProxyType(self._shards)
 
     @property
     def next_shard(self) -> str:
-        """Name of the shard to be written next."""
-        return shard_name(len(self._shards))
+        """Name of the first shard that is not finished."""
+        return shard_name(self._next_number)
+
+    @property
+    def _next_number(self) -> int:
+        return next(number for number in count() if number not in self._shards)
+
+    def path_of(self, number: int) -> str:
+        """Say where a shard lies below the store's root."""
+        return f"{self._folder}/{shard_name(number)}"
 
     def add_shard(self, content: bytes, rows: Sequence[Row]) -> None:
-        """Write a shard, then note in the journal that it is finished."""
-        number = len(self._shards)
-        self._location.write(f"{self._folder}/{shard_name(number)}", content)
-        self._location.write(self._note_path(number), index_to_bytes(rows, self._meta))
-        self._shards.append(tuple(rows))
+        """Write the next shard, then note in the journal that it is finished."""
+        number = self._next_number
+        self.location.write(self.path_of(number), content)
+        self.finish_shard(number, rows)
+
+    def finish_shard(self, number: int, rows: Sequence[Row]) -> None:
+        """Note in the journal that a shard is written.
+
+        Raises
+        ------
+        StoreError
+            When the shard is not there or not whole, or another run of the same input has taken the draft over.
+        """
+        self._reservation.check()
+        expected, found = sum(row.length for row in rows), self.location.size(self.path_of(number))
+        if found != expected:
+            raise StoreError(
+                f"{self.location.url(self.path_of(number))}: {'not there' if found is None else f'{found} bytes'} "
+                f"where {expected} bytes were written; on a cluster every node must see the store: put it on a shared "
+                "folder or at s3://, then run the same command again"
+            )
+        self.location.write(self._note_path(number), index_to_bytes(rows, self._meta))
+        self._shards[number] = tuple(rows)
 
     def discard(self) -> None:
-        """Remove the draft, and the dataset's folder when nothing else is in it."""
-        self._location.remove(self._folder)
-        self._location.remove_empty_folder(self._meta.dataset)
+        """Remove the draft, and the dataset's folder when nothing else is in it; not what has become another's."""
+        if self._reservation.give_up():
+            self.location.remove(self._folder)
+            self.location.remove_empty_folder(self._meta.dataset)
 
     def commit(self) -> tuple[str, VersionEntry, bool, tuple[str, ...]]:
         """Make the draft the current version, unless the current version already is just this.
@@ -82,89 +114,103 @@ class Draft:
         Raises
         ------
         StoreError
-            When another ingest changed the dataset in the meantime, or the store cannot be written.
+            When another run of the same input has taken the draft over, another version than the base has become
+            the current one, or the store cannot be written.
         """
         index = index_to_bytes(self.rows, self._meta)
-        current = self._manifest.versions.get(self._manifest.current)
-        if current is not None and current.fingerprint == fingerprint_of(index):
-            repaired = self._repair(self._manifest.current, index)
+        entry = self._entry(index)
+        closed = False
+        while True:
+            manifest, tag = read_manifest(self.location, self._meta.dataset)
+            same = self._same(manifest, entry.fingerprint)
+            if same is not None:
+                repaired = () if same == self.version else self._repair(same, index)
+                self.discard()
+                return same, manifest.versions[same], True, repaired
+            self._refuse_another_base(manifest)
+            if not closed:
+                self._reservation.begin_commit()
+                self.location.write(f"{self._folder}/{INDEX}", index)
+                closed = True
+            changed = replace(manifest, name=self._meta.dataset).with_version(self.version, entry)
+            try:
+                self.location.write_if_unchanged(f"{self._meta.dataset}/{MANIFEST}", changed.to_bytes(), tag)
+            except StoreChangedError:
+                continue  # another ingest committed: our version comes after its version
+            self._tidy()
+            return self.version, entry, False, ()
+
+    def _same(self, manifest: Manifest, fingerprint: str) -> str | None:
+        """The version that already holds just this: the current one, or ours if a second run has committed it."""
+        for version in (manifest.current, self.version):
+            if version in manifest.versions and manifest.versions[version].fingerprint == fingerprint:
+                return version
+        return None
+
+    def _refuse_another_base(self, manifest: Manifest) -> None:
+        if self._base is not None and manifest.current != self._base.version:
             self.discard()
-            return self._manifest.current, current, True, repaired
-        self._location.write(f"{self._folder}/{INDEX}", index)
-        if self._read_identity() != self._identity or self._read_manifest() != self._manifest:
-            raise StoreError(
-                f"{self._location.url(self._meta.dataset)}: another ingest wrote this dataset at the same time; "
-                "run the same command again when it has ended"
+            raise StoreChangedError(
+                f"{self.location.url(self._meta.dataset)}: another ingest made {manifest.current} while this one "
+                f"appended to {self._base.version}; run the same command again"
             )
-        entry = self._entry(fingerprint_of(index))
-        manifest = Manifest(self._meta.dataset, self.version, self._manifest.versions)
-        self._location.write(f"{self._meta.dataset}/{MANIFEST}", manifest.with_version(self.version, entry).to_bytes())
-        self._location.remove(f"{self._folder}/{JOURNAL}")
-        return self.version, entry, False, ()
 
     def _repair(self, version: str, index: bytes) -> tuple[str, ...]:
         """Write anew what is damaged in a version that holds just what this draft holds."""
         folder = f"{self._meta.dataset}/{version}"
         repaired = []
-        for number, rows in enumerate(self._shards):
-            name = shard_name(number)
-            path = f"{folder}/{name}"
-            stored = self._location.read(path) if self._location.exists(path) else b""
-            if not _intact(stored, rows):
-                self._location.write(path, self._location.read(f"{self._folder}/{name}"))
-                repaired.append(name)
+        for number, rows in sorted(self._shards.items()):
+            if mend_shard(self.location, f"{folder}/{shard_name(number)}", self.path_of(number), rows):
+                repaired.append(shard_name(number))
         path = f"{folder}/{INDEX}"
-        if not self._location.exists(path) or self._location.read(path) != index:
-            self._location.write(path, index)
+        if not self.location.exists(path) or self.location.read(path) != index:
+            self.location.write(path, index)
             repaired.append(INDEX)
         return tuple(repaired)
 
-    def _entry(self, fingerprint: str) -> VersionEntry:
-        micrographs = {split: sum(row.split == split for row in self.rows) for split in SPLITS}
-        particles = {split: sum(len(row.particles) for row in self.rows if row.split == split) for split in SPLITS}
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        return VersionEntry(fingerprint, created, micrographs, particles)
+    def _entry(self, index: bytes) -> VersionEntry:
+        rows = self.rows
+        footer_bytes, footer_sha256 = _footer_of(index)
+        return VersionEntry(
+            fingerprint=fingerprint_of(index),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            micrographs={split: sum(row.split == split for row in rows) for split in SPLITS},
+            particles={split: sum(len(row.particles) for row in rows if row.split == split) for split in SPLITS},
+            index_bytes=len(index),
+            footer_bytes=footer_bytes,
+            footer_sha256=footer_sha256,
+        )
 
-    def _finished_shards(self) -> list[tuple[Row, ...]]:
-        finished: list[tuple[Row, ...]] = []
-        while self._location.exists(path := self._note_path(len(finished))):
-            table, _ = index_from_bytes(self._location.read(path), self._location.url(path))
+    def _finished_shards(self) -> dict[int, tuple[Row, ...]]:
+        finished: dict[int, tuple[Row, ...]] = {}
+        for name in self.location.names(f"{self._folder}/{JOURNAL}"):
+            if (match := _NOTE.fullmatch(name)) is None:
+                continue
+            path = self._note_path(number := int(match[1]))
+            table, _ = index_from_bytes(self.location.read(path), self.location.url(path))
             rows = rows_of(table)
-            if self._location.size(f"{self._folder}/{shard_name(len(finished))}") != sum(row.length for row in rows):
-                break
-            finished.append(rows)
+            if self.location.size(self.path_of(number)) == sum(row.length for row in rows):
+                finished[number] = rows
         return finished
 
-    def _remove_unfinished(self) -> None:
-        for folder in (self._meta.dataset, self._folder, f"{self._folder}/{JOURNAL}"):
-            for name in self._location.names(folder):
-                if name.endswith(UNFINISHED):
-                    self._location.remove(f"{folder}/{name}")
-
-    def _read_manifest(self) -> Manifest:
-        path = f"{self._meta.dataset}/{MANIFEST}"
-        if not self._location.exists(path):
-            return _EMPTY
-        return Manifest.from_bytes(self._location.read(path), self._location.url(path))
-
-    def _read_identity(self) -> str | None:
-        if not self._location.exists(self._identity_path):
-            return None
-        try:
-            return str(json.loads(self._location.read(self._identity_path))["identity"])
-        except (ValueError, KeyError, TypeError):
-            return None  # not ours to continue
-
-    @property
-    def _identity_path(self) -> str:
-        return f"{self._folder}/{JOURNAL}/draft.json"
+    def _tidy(self) -> None:
+        """Remove what only a draft needs, and what a killed run left half-written."""
+        self.location.remove(f"{self._folder}/{JOURNAL}")
+        for name in self.location.names(self._folder):
+            if name.endswith(UNFINISHED):
+                self.location.remove(f"{self._folder}/{name}")
+        for upload in self.location.unfinished_uploads(self._folder):
+            self.location.abort_upload(upload)
 
     def _note_path(self, number: int) -> str:
         return f"{self._folder}/{JOURNAL}/{number:05d}.parquet"
 
 
-def _intact(content: bytes, rows: Sequence[Row]) -> bool:
-    view = memoryview(content)
-    return all(
-        xxhash.xxh3_128_hexdigest(view[row.offset : row.offset + row.length]) == row.checksum for row in rows
-    ) and len(content) == sum(row.length for row in rows)
+def _as_of_dataset(row: Row, version: str) -> Row:
+    """Name a row's shard so that it is found from any version of the dataset."""
+    return row if "/" in row.shard else replace(row, shard=f"{version}/{row.shard}")
+
+
+def _footer_of(index: bytes) -> tuple[int, str]:
+    footer_bytes = int.from_bytes(index[-8:-4], "little") + 8
+    return footer_bytes, hashlib.sha256(index[-footer_bytes:]).hexdigest()

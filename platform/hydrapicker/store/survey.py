@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +15,23 @@ from numpy.typing import NDArray
 
 from hydrapicker.errors import InvalidInputError, MicrographError
 from hydrapicker.files.coordinates import Particles
+from hydrapicker.files.inputs import find_inputs, read_input_header, read_input_particles
 from hydrapicker.files.matching import match_to_micrographs
-from hydrapicker.files.micrographs import MicrographHeader, find_micrographs, read_header
-from hydrapicker.files.particles import read_particles
+from hydrapicker.files.micrographs import MicrographHeader
+from hydrapicker.files.remote import RemoteFile
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.layout import FORMAT_VERSION, NORMALISATION
 from hydrapicker.store.splits import assign_splits
 from hydrapicker_core.scale import working_scale, working_shape
 
-__all__ = ["Survey", "Task", "micrograph_ids", "survey"]
+__all__ = ["Base", "Survey", "Task", "micrograph_ids", "survey"]
 
 _RESULT_FIELDS = (
     "name", "diameter_angstrom", "contrast", "box_px", "val_size", "test_size", "split_seed", "keep_empty",
     "shard_megabytes",
 )  # fmt: skip
+_NO_PARTICLE = "no particle is known on it"
+_ALREADY_THERE = "it is already in the dataset"
 
 
 @dataclass(frozen=True)
@@ -36,17 +40,21 @@ class Task:
 
     Attributes:
         id: Its name in the dataset.
-        path: Its file.
+        file: Where it lies.
         split: ``train``, ``val`` or ``test``.
         scale: Nominal working / original scale.
+        height: Working height in pixels.
+        width: Working width in pixels.
         pixel_size_angstrom: Of the file's image.
         particles: float32 (n, 2), x then y, in pixels of the file's image.
     """
 
     id: str
-    path: str
+    file: Path | RemoteFile
     split: str
     scale: float
+    height: int
+    width: int
     pixel_size_angstrom: float
     particles: NDArray[np.float32] = field(compare=False, repr=False)
 
@@ -57,19 +65,33 @@ class Survey:
 
     Attributes:
         tasks: The micrographs to prepare.
-        skipped_empty: Files without any particle.
+        skipped: Why a file was left out, by file.
         dropped_outside: Number of particles outside of their micrograph.
         identity: Hash of everything the result depends on; an interrupted ingest continues only under the same.
     """
 
     tasks: tuple[Task, ...]
-    skipped_empty: tuple[str, ...]
+    skipped: Mapping[str, str]
     dropped_outside: int
     identity: str
 
 
-def survey(config: IngestConfig) -> Survey:
+@dataclass(frozen=True)
+class Base:
+    """The version that an ingest appends to, as far as a survey needs it: its fingerprint and micrographs' ids."""
+
+    fingerprint: str
+    ids: Collection[str]
+
+
+def survey(config: IngestConfig, base: Base | None = None) -> Survey:
     """Find micrographs and particles, match them, and check all that can be checked without reading pixels.
+
+    Parameters
+    ----------
+    config : IngestConfig
+    base : Base, optional
+        What is appended to; its micrographs are left out here. Up to two new ones are all for training.
 
     Raises
     ------
@@ -79,29 +101,50 @@ def survey(config: IngestConfig) -> Survey:
         When the particle file cannot be read, names micrographs that are not there, or lies outside of them.
     InvalidInputError
         When the diameter is under 5 pixels or there are too few micrographs to split.
+    StoreError
+        When a URL among the inputs cannot be read.
     """
     with ThreadPoolExecutor(config.workers) as pool:
-        headers = list(pool.map(read_header, find_micrographs(config.micrographs)))
-    matched = match_to_micrographs(read_particles(config.particles), headers, config.particles)
+        headers = list(pool.map(read_input_header, find_inputs(config.micrographs)))
+    matched = match_to_micrographs(read_input_particles(config.particles), headers, config.particles)
     ids = micrograph_ids([header.path for header in headers])
-    labelled = {path for path, particles in matched.particles.items() if len(particles.xy)}
-    skipped = [] if config.keep_empty else [str(header.path) for header in headers if header.path not in labelled]
-    kept = {ids[header.path]: header for header in headers if config.keep_empty or header.path in labelled}
-    splits = assign_splits(kept, seed=config.split_seed, val_size=config.val_size, test_size=config.test_size)
+    skipped: dict[str, str] = {}
+    kept: dict[str, MicrographHeader] = {}
+    for header in headers:
+        found = matched.particles.get(header.path)
+        if base is not None and ids[header.path] in base.ids:
+            skipped[str(header.path)] = _ALREADY_THERE
+        elif not config.keep_empty and (found is None or not len(found.xy)):
+            skipped[str(header.path)] = _NO_PARTICLE
+        else:
+            kept[ids[header.path]] = header
+    splits = _splits(kept, config, appended=base is not None)
     tasks = tuple(
         _task(name, kept[name], matched.particles.get(kept[name].path), splits[name], config) for name in sorted(kept)
     )
-    return Survey(tasks, tuple(sorted(skipped)), matched.outside, _identity(tasks, config))
+    identity = _identity(tasks, config, base.fingerprint if base else "")
+    return Survey(tasks, skipped, matched.outside, identity)
 
 
-def micrograph_ids(paths: Sequence[Path]) -> dict[Path, str]:
+def micrograph_ids(files: Sequence[Path | RemoteFile]) -> dict[Path | RemoteFile, str]:
     """Name micrographs by their file names or, where two are alike, by their paths below the folder common to all."""
-    counts = Counter(path.name for path in paths)
+    counts = Counter(file.name for file in files)
     if all(count == 1 for count in counts.values()):
-        return {path: path.name for path in paths}
-    absolute = {path: Path(os.path.abspath(path)) for path in paths}  # noqa: PTH100 (resolve would follow links)
-    common = os.path.commonpath([path.parent for path in absolute.values()])
-    return {path: full.relative_to(common).as_posix() for path, full in absolute.items()}
+        return {file: file.name for file in files}
+    parts = {file: _parts(file) for file in files}
+    levels = zip(*(each[:-1] for each in parts.values()), strict=False)
+    common = sum(1 for _ in takewhile(lambda level: len(set(level)) == 1, levels))
+    return {file: "/".join(each[common:]) for file, each in parts.items()}
+
+
+def _parts(file: Path | RemoteFile) -> tuple[str, ...]:
+    return file.parts if isinstance(file, RemoteFile) else Path(os.path.abspath(file)).parts[1:]  # noqa: PTH100 (resolve would follow links)
+
+
+def _splits(ids: Collection[str], config: IngestConfig, *, appended: bool) -> dict[str, str]:
+    if appended and len(ids) < 3:
+        return dict.fromkeys(ids, "train")
+    return assign_splits(ids, seed=config.split_seed, val_size=config.val_size, test_size=config.test_size)
 
 
 def _task(name: str, header: MicrographHeader, found: Particles | None, split: str, config: IngestConfig) -> Task:
@@ -113,23 +156,30 @@ def _task(name: str, header: MicrographHeader, found: Particles | None, split: s
         scale = working_scale(pixel_size, config.diameter_angstrom, config.box_px)
     except InvalidInputError as error:
         raise InvalidInputError(f"{header.path}: {error}") from error
-    if config.box_px > min(working_shape(header.height, header.width, scale)):
+    height, width = working_shape(header.height, header.width, scale)
+    if config.box_px > min(height, width):
         raise MicrographError(
             f"{header.path}: a particle of {config.diameter_angstrom:g} Angstrom is larger than the image of "
             f"{header.width} x {header.height} pixels at {pixel_size:g} Angstrom; check diameter and pixel size"
         )
     xy = np.empty((0, 2), np.float32) if found is None else found.xy.astype(np.float32)
-    return Task(name, str(header.path), split, scale, pixel_size, xy)
+    return Task(name, header.path, split, scale, height, width, pixel_size, xy)
 
 
-def _identity(tasks: tuple[Task, ...], config: IngestConfig) -> str:
-    """Hash what the dataset is made of: settings, particles, and the files' sizes and dates."""
+def _identity(tasks: Sequence[Task], config: IngestConfig, base: str) -> str:
+    """Hash what the dataset is made of: settings, what is appended to, particles, and the files' sizes and dates."""
     digest = hashlib.sha256()
     settings = {key: getattr(config, key) for key in _RESULT_FIELDS}
-    digest.update(json.dumps([FORMAT_VERSION, NORMALISATION, settings], sort_keys=True).encode())
+    digest.update(json.dumps([FORMAT_VERSION, NORMALISATION, settings, base], sort_keys=True).encode())
     for task in tasks:
-        status = Path(task.path).stat()
-        facts = [task.id, str(Path(task.path).resolve()), task.split, task.scale, task.pixel_size_angstrom]
-        digest.update(json.dumps([*facts, status.st_size, status.st_mtime_ns]).encode())
+        facts = [task.id, *_state(task.file), task.split, task.scale, task.pixel_size_angstrom]
+        digest.update(json.dumps(facts).encode())
         digest.update(task.particles.tobytes())
     return digest.hexdigest()
+
+
+def _state(file: Path | RemoteFile) -> tuple[str, int, str]:
+    if isinstance(file, RemoteFile):
+        return file.url, file.bytes, file.modified
+    status = file.stat()
+    return str(file.resolve()), status.st_size, str(status.st_mtime_ns)

@@ -102,10 +102,10 @@ def test_micrographs_without_particles(lab, root):
     micrographs, particles = lab(count=7, empty=2)
     config = IngestConfig("toy", (micrographs,), particles, DIAMETER, store=root, workers=2)
     report = ingest(config)
-    assert [Path(path).name for path in report.skipped_empty] == ["mic00.mrc", "mic01.mrc"]
+    assert [Path(path).name for path in report.skipped] == ["mic00.mrc", "mic01.mrc"]
     assert sum(report.micrographs.values()) == 5
     report = ingest(replace(config, keep_empty=True))
-    assert report.skipped_empty == ()
+    assert report.skipped == {}
     dataset = Store(root).open("toy")
     assert len(dataset) == 7
     assert dataset.read(0).particles.shape == (0, 2)
@@ -144,7 +144,7 @@ def test_a_killed_ingest_continues(lab, tmp_path):
     undisturbed = str(tmp_path / "undisturbed")
     assert ingest(replace(config, store=undisturbed)).continued_from == 0
     assert files_of(str(store)) == files_of(undisturbed)
-    assert sorted(path.name for path in (store / "toy").iterdir()) == ["manifest.json", "v0001"]
+    assert Location(str(store)).names("toy") == ("manifest.json", "v0001")
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_continues(lab, tmp_path):
@@ -188,7 +188,7 @@ def test_bad_pixels_name_the_file_and_leave_nothing(config, root, what):
         ingest(config)
     assert "\n" not in str(caught.value)
     assert Store(root).names() == ()
-    assert Location(root).names("toy") == ()
+    assert Location(root).files("toy") == ()
 
 
 def test_bad_pixels_leave_the_version_there_is(config, root):
@@ -197,7 +197,7 @@ def test_bad_pixels_leave_the_version_there_is(config, root):
     with pytest.raises(MicrographError):
         ingest(config)
     assert Store(root).open("toy").fingerprint == first.fingerprint
-    assert Location(root).names("toy") == ("manifest.json", "v0001")
+    assert {entry.path.split("/")[1] for entry in Location(root).files("toy")} == {"manifest.json", "v0001"}
 
 
 def test_a_truncated_micrograph(config, root):
@@ -205,7 +205,7 @@ def test_a_truncated_micrograph(config, root):
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(MicrographError, match=f"^{path}: truncated"):
         ingest(config)
-    assert Location(root).names() == ()
+    assert Location(root).files() == ()
 
 
 def test_what_is_checked_before_anything_is_written(config, root, tmp_path):
@@ -222,7 +222,7 @@ def test_what_is_checked_before_anything_is_written(config, root, tmp_path):
         ingest(replace(config, micrographs=(str(tmp_path / "nowhere" / "*.mrc"),)))
     with pytest.raises(InvalidInputError, match="nothing"):
         ingest(replace(config, particles=str(tmp_path / "nothing.star")))
-    assert Location(root).names() == ()
+    assert Location(root).files() == ()
 
 
 def test_particles_of_missing_micrographs_and_outside(config, root):
@@ -234,7 +234,7 @@ def test_particles_of_missing_micrographs_and_outside(config, root):
     star.write_text(good + "mics/mic01.mrc 500 10\n")
     with pytest.raises(ParticlesError, match=r"outside"):
         ingest(config)
-    assert Location(root).names() == ()
+    assert Location(root).files() == ()
     many = "".join(f"mics/mic02.mrc {10 + n / 10} 20\n" for n in range(200))
     star.write_text(good + many + "mics/mic01.mrc 500 10\n")
     report = ingest(config)
@@ -253,6 +253,7 @@ def test_a_pixel_size_given_wins_over_the_header(config, root):
     [
         ({"name": "a/b"}, "not allowed"),
         ({"name": ".."}, "not allowed"),
+        ({"name": "generic"}, "name is generic, as the head of all datasets is called; give the dataset another name"),
         ({"micrographs": "mics/*.mrc"}, "give a list"),
         ({"micrographs": ()}, "give a list"),
         ({"diameter_angstrom": 0}, "diameter_angstrom is 0"),
@@ -261,6 +262,7 @@ def test_a_pixel_size_given_wins_over_the_header(config, root):
         ({"shard_megabytes": 0}, "shard_megabytes is 0"),
         ({"workers": 0}, "workers is 0"),
         ({"box_px": 0}, "box_px is 0"),
+        ({"parallel": "mpi"}, "parallel is 'mpi'; give 'auto', 'threads' or 'ray'"),
         ({"contrast": "bright"}, "contrast is 'bright'; give 'dark' or 'light'"),
         ({"test_size": 0}, "a split of 0"),
     ],
