@@ -33,7 +33,7 @@ class Leftover:
         kind: ``draft`` is a version that was never finished, ``journal`` what an ingest notes about its progress,
             ``file`` one that was being written, ``upload`` one that was being sent to an object store.
         path: The folder or file, below the store's root.
-        files: The files it is made of; none of an upload.
+        files: The files it is made of, sorted; none of an upload.
         bytes: Their size; 0 of an upload, as object stores do not tell it.
         modified: When it last changed.
         upload: The upload, where it is one.
@@ -135,20 +135,19 @@ def _remove(store: Store, leftover: Leftover) -> bool:
         location.abort_upload(leftover.upload)
         return True
     if leftover.kind == "draft":
-        note = f"{leftover.path}/{DRAFT}"
-        if not _taken_from_ingests(store, leftover, note):
+        if not _taken_from_ingests(store, leftover):
             return False
-        for path in leftover.files:
-            if path != note:  # the last to go, so that a clean that is broken off leaves a draft that is found again
-                location.remove(path)
+        for path in leftover.files:  # sorted: the journal goes last, so that a clean that is broken off can go on
+            location.remove(path)
     location.remove(leftover.path)
     location.remove_empty_folder(leftover.path.split("/")[0])
     return True
 
 
-def _taken_from_ingests(store: Store, draft: Leftover, note: str) -> bool:
+def _taken_from_ingests(store: Store, draft: Leftover) -> bool:
     """Rule out that an ingest goes on with a draft; False where one has done so since the draft was found."""
     name, version = draft.path.split("/")
+    note = f"{draft.path}/{DRAFT}"
     found = store.location.read_tagged(note)
     newest = max((file.modified for file in store.location.files(draft.path)), default=draft.modified)
     manifest = store.manifest(name)

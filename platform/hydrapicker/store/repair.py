@@ -192,6 +192,7 @@ def _originals(folder: str | Path) -> Originals:
             folders.clear()
             continue
         seen.add(real)
+        folders.sort()
         for name in sorted(names):
             if name.lower().endswith(MICROGRAPH_SUFFIXES):
                 found[name].append(Path(where, name))

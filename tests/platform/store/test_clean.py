@@ -75,6 +75,7 @@ def test_a_version_stays_as_it_is_beside_a_draft(root, store, write_dataset, mak
     for path in ("toy/.manifest.json.0a.tmp", "toy/v0001/.00003.shard.0a.tmp", "toy/v0001/journal/00000.parquet"):
         location.write(path, b"half")
     location.write("toy/notes/.mine.tmp", b"not ours")
+    location.write("toy/notes/journal/mine.txt", b"not ours")
     location.write("toy/v0001/notes.txt", b"not ours")
     location.write("elsewhere/v0001/00000.shard", b"no journal, so not ours")
     location.write("elsewhere/figures/.x.tmp", b"not ours")
@@ -86,7 +87,7 @@ def test_a_version_stays_as_it_is_beside_a_draft(root, store, write_dataset, mak
         ("draft", "toy/v0002"),
     ]
     assert remove(store, found) == found
-    kept = {file.path for file in before} | {"toy/notes/.mine.tmp", "toy/v0001/notes.txt"}
+    kept = {file.path for file in before} | {"toy/notes/.mine.tmp", "toy/notes/journal/mine.txt", "toy/v0001/notes.txt"}
     assert {file.path for file in location.files("toy")} == kept
     assert len(location.files("elsewhere")) == 2
     assert readable(root, images)
@@ -107,6 +108,24 @@ def test_what_an_ingest_took_up_again_is_let_live(root, store, draft, make_rows,
     assert remove(store, found) == ()
     again.commit()
     assert remove(store, found) == ()
+    assert readable(root, make_rows(4)[1])
+
+
+def test_an_ingest_may_take_a_draft_up_in_the_midst_of_a_clean(
+    root, store, draft, make_rows, write_shards, meta, monkeypatch
+):
+    """Of the two, one finds out that it was second; here the clean does."""
+    found = leftovers(store, older_than_hours=0)
+    manifest, again = Store.manifest, []
+
+    def take_up(self: Store, name: str) -> object:
+        if not again:
+            again.append(Draft(Location(root), meta("toy"), "one"))
+        return manifest(self, name)
+
+    monkeypatch.setattr(Store, "manifest", take_up)
+    assert remove(store, found) == ()
+    again[0].commit()
     assert readable(root, make_rows(4)[1])
 
 
