@@ -1,29 +1,59 @@
 """The index of a dataset version: a Parquet table with a row per micrograph, readable by any Parquet reader.
 
+==================== ================================== =======================================================
+column               type                               meaning (in full at :class:`~hydrapicker.store.rows.Row`)
+==================== ================================== =======================================================
+split                string                             train, val or test
+shard                string                             file that holds the pixels
+offset, length       int64                              where in the shard, in bytes
+id                   string                             the micrograph's name
+dtype                string                             type of the pixels
+height, width        int64                              working pixels
+checksum             string                             xxh3-128 of the pixels' bytes, in hex
+scale                double                             nominal working / original scale
+original_height,     int64                              pixels of the file
+original_width
+pixel_size_angstrom  double                             of the file
+background_mean,     double                             of the working image
+background_std
+particles            list<struct<x: float, y: float>>   working pixels
+==================== ================================== =======================================================
+
+No value is null. Key-value metadata: ``format_version``, and what holds for all micrographs (:class:`IndexMeta`).
+Columns are found by name; those of format version 1 come in another order. Planning an epoch takes ``split`` and
+``shard`` only, so these come first, and the particles, which are most of the bytes, last. Every page has a checksum.
+
 Its bytes are a pure function of what it says (no dates, no paths of a machine), so its sha256 is the dataset's
 fingerprint.
 """
 
 import hashlib
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
 from hydrapicker.store.layout import FORMAT_VERSION, check_format
+from hydrapicker.store.rows import PLAIN_COLUMNS, Row, Rows
 from hydrapicker_registry.metadata import Contrast
 
-__all__ = ["IndexMeta", "Row", "fingerprint_of", "index_from_bytes", "index_to_bytes", "rows_of"]
+__all__ = [
+    "PLANNING_COLUMNS", "IndexMeta", "Row", "fingerprint_of", "footer_of", "index_from_bytes", "index_to_bytes",
+    "meta_of", "rows_of",
+]  # fmt: skip
 
-
-_ROW_GROUP = 10_000
+PLANNING_COLUMNS = ("split", "shard")
+"""What the plan of an epoch is made of."""
+_FIRST = (*PLANNING_COLUMNS, "offset", "length")
+_REPEATED = ["split", "shard", "dtype"]
+"""Columns with few different values: written, and read, as numbers and a list of what they stand for."""
+_ROW_GROUP = 50_000
+"""Rows that are read in one piece; with some hundred particles each that is some ten megabytes."""
 
 
 @dataclass(frozen=True)
@@ -45,52 +75,11 @@ class IndexMeta:
     normalisation: str
 
 
-@dataclass(frozen=True)
-class Row:
-    """One micrograph in the index.
-
-    Attributes:
-        id: The micrograph's name, unique in its dataset.
-        split: ``train``, ``val`` or ``test``.
-        shard: The shard's file, relative to the version's folder.
-        offset: First byte in the shard.
-        length: Number of bytes.
-        dtype: Type of the pixels (``float16``, little-endian, rows of the image one after the other).
-        height: Working height in pixels.
-        width: Working width in pixels.
-        checksum: xxh3-128 of the bytes, in hex.
-        scale: Nominal working / original scale; exact are width / original_width and height / original_height.
-        original_height: Height of the file's image in pixels.
-        original_width: Width of the file's image in pixels.
-        pixel_size_angstrom: Pixel size of the file's image.
-        background_mean: Mean of the background in the working image.
-        background_std: Standard deviation of the background in the working image.
-        particles: float32 (n, 2), x then y, in working pixels.
-    """
-
-    id: str
-    split: str
-    shard: str
-    offset: int
-    length: int
-    dtype: str
-    height: int
-    width: int
-    checksum: str
-    scale: float
-    original_height: int
-    original_width: int
-    pixel_size_angstrom: float
-    background_mean: float
-    background_std: float
-    particles: NDArray[np.float32] = field(compare=False, repr=False)
-
-
 _ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64()}
 _POINT = pa.struct([pa.field("x", pa.float32(), nullable=False), pa.field("y", pa.float32(), nullable=False)])
 _PARTICLES = pa.list_(pa.field("element", _POINT, nullable=False))
-_PLAIN = {column.name: _ARROW_TYPES[column.type] for column in fields(Row) if column.name != "particles"}  # type: ignore[index]
-SCHEMA = pa.schema(
+_PLAIN = {name: _ARROW_TYPES[PLAIN_COLUMNS[name]] for name in (*_FIRST, *(n for n in PLAIN_COLUMNS if n not in _FIRST))}
+_SCHEMA = pa.schema(
     [
         *(pa.field(name, kind, nullable=False) for name, kind in _PLAIN.items()),
         pa.field("particles", _PARTICLES, nullable=False),
@@ -106,15 +95,17 @@ def index_to_bytes(rows: Sequence[Row], meta: IndexMeta) -> bytes:
     xy = pa.StructArray.from_arrays([pa.array(points[:, 0]), pa.array(points[:, 1])], fields=list(_POINT))
     columns.append(pa.ListArray.from_arrays(pa.array(offsets), xy, type=_PARTICLES))
     notes = {"format_version": str(FORMAT_VERSION), **{key: str(value) for key, value in vars(meta).items()}}
-    table = pa.Table.from_arrays(columns, schema=SCHEMA.with_metadata(notes))
     sink = io.BytesIO()
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         sink,
-        row_group_size=_ROW_GROUP,
+        _SCHEMA,
         compression="zstd",
-        use_dictionary=["split", "shard", "dtype"],
-    )
+        use_dictionary=_REPEATED,
+        write_page_checksum=True,
+        store_schema=False,  # Arrow's own copy of the schema would be half of a small footer
+    ) as writer:
+        writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), _ROW_GROUP)
+        writer.add_key_value_metadata(notes)
     return sink.getvalue()
 
 
@@ -127,36 +118,46 @@ def index_from_bytes(content: bytes, where: str) -> tuple[pa.Table, IndexMeta]:
         When it is not an index, or of a format version that is not known.
     """
     try:
-        table = pq.read_table(io.BytesIO(content))
-        notes = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-        check_format(int(notes["format_version"]), where)
-        meta = IndexMeta(
-            dataset=notes["dataset"],
-            box_px=int(notes["box_px"]),
-            diameter_angstrom=float(notes["diameter_angstrom"]),
-            contrast="light" if notes["contrast"] == "light" else "dark",
-            normalisation=notes["normalisation"],
-        )
-        return table.select(SCHEMA.names), meta
-    except (pa.ArrowException, KeyError, ValueError) as error:
+        with pq.ParquetFile(io.BytesIO(content), read_dictionary=_REPEATED) as file:
+            meta = meta_of(file.metadata.metadata or {}, where)
+            return file.read(_SCHEMA.names), meta
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{where}: not a dataset's index ({reason}); ingest the dataset again") from error
 
 
+def meta_of(notes: Mapping[bytes, bytes], where: str) -> IndexMeta:
+    """Read an index's key-value metadata; ``where`` names the file in errors.
+
+    Raises
+    ------
+    StoreError
+        When it is of a format version that is not known.
+    KeyError, ValueError
+        When this is no index.
+    """
+    found = {key.decode(): value.decode() for key, value in notes.items()}
+    check_format(int(found["format_version"]), where)
+    return IndexMeta(
+        dataset=found["dataset"],
+        box_px=int(found["box_px"]),
+        diameter_angstrom=float(found["diameter_angstrom"]),
+        contrast="light" if found["contrast"] == "light" else "dark",
+        normalisation=found["normalisation"],
+    )
+
+
 def rows_of(table: pa.Table) -> tuple[Row, ...]:
     """Turn an index's table into rows."""
-    if table.num_rows == 0:
-        return ()
-    plain = [table.column(name).to_pylist() for name in _PLAIN]
-    particles = table.column("particles").combine_chunks()
-    xy = particles.flatten()
-    points = np.stack([np.asarray(xy.field("x")), np.asarray(xy.field("y"))], axis=1).astype(np.float32)
-    bounds = np.concatenate([[0], np.cumsum(particles.value_lengths().to_numpy())])
-    points.setflags(write=False)
-    cut = [points[start:stop] for start, stop in pairwise(bounds)]
-    return tuple(Row(*values) for values in zip(*plain, cut, strict=True))
+    return tuple(Rows(table))
 
 
 def fingerprint_of(index: bytes) -> str:
     """Return a dataset version's fingerprint: the sha256 of its index, in hex."""
     return hashlib.sha256(index).hexdigest()
+
+
+def footer_of(index: bytes) -> tuple[int, str]:
+    """Return the size in bytes and the sha256 of an index's footer, as the manifest has them."""
+    footer_bytes = int.from_bytes(index[-8:-4], "little") + 8  # Parquet: footer, its length, and the magic number
+    return footer_bytes, hashlib.sha256(index[-footer_bytes:]).hexdigest()

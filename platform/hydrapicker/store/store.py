@@ -1,22 +1,29 @@
 """Reading: a store of datasets, a dataset of micrographs, and every byte checked."""
 
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from threading import Lock
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from hydrapicker.errors import DatasetNotFoundError, StoreError
-from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, index_from_bytes, rows_of
-from hydrapicker.store.layout import INDEX, MANIFEST, SPLITS, Manifest, shard_path
+from hydrapicker.store.damage import damaged
+from hydrapicker.store.index import IndexMeta
+from hydrapicker.store.layout import INDEX, MANIFEST, Manifest, shard_path
 from hydrapicker.store.location import Location, default_store
+from hydrapicker.store.outline import read_outline, read_rows
+from hydrapicker.store.retry import RetryBudget
+from hydrapicker.store.rows import Row, Rows
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.names import nearest, validate_dataset_name
 
 __all__ = ["Dataset", "Store", "StoredMicrograph"]
 
 _DTYPES = {"float16": np.dtype("<f2")}
+_OPENED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,24 +65,33 @@ class Dataset:
     def __init__(self, location: Location, manifest: Manifest, version: str) -> None:
         entry = manifest.versions[version]
         self.name, self.version, self.created = manifest.name, version, entry.created
-        self.location, self._folder = location, f"{manifest.name}/{version}"
-        content = location.read(f"{self._folder}/{INDEX}")
-        self.fingerprint = fingerprint_of(content)
-        where = location.url(f"{self._folder}/{INDEX}")
-        if self.fingerprint != entry.fingerprint:
-            raise StoreError(
-                f"{where}: damaged, its sha256 is not the manifest's; ingest the same input again to repair it"
-            )
-        table, meta = index_from_bytes(content, where)
-        self.meta: IndexMeta = meta
-        self.rows: tuple[Row, ...] = rows_of(table)
+        self.fingerprint, self.location = entry.fingerprint, location
+        self._entry, self._index = entry, f"{manifest.name}/{version}/{INDEX}"
+        self._outline = read_outline(location, self._index, entry)
+        self.meta: IndexMeta = self._outline.meta
+        self._rows: Rows | None = None
+        self._reading_rows = Lock()
 
     def __repr__(self) -> str:
-        return f"Dataset({self.name!r}, {self.version!r}, {len(self.rows)} micrographs)"
+        return f"Dataset({self.name!r}, {self.version!r}, {len(self)} micrographs)"
 
     def __len__(self) -> int:
         """Return the number of micrographs."""
-        return len(self.rows)
+        return len(self.shard_numbers)
+
+    @property
+    def rows(self) -> Rows:
+        """All that is known of each micrograph; the whole index is read when this is first asked for.
+
+        Raises
+        ------
+        StoreError
+            When the index cannot be read or is damaged.
+        """
+        with self._reading_rows:
+            if self._rows is None:
+                self._rows = read_rows(self.location, self._index, self._entry)
+            return self._rows
 
     @property
     def box_px(self) -> int:
@@ -92,20 +108,14 @@ class Dataset:
         """Whether particles were dark or light in the original files."""
         return self.meta.contrast
 
-    @cached_property
-    def _splits(self) -> dict[str, NDArray[np.int64]]:
-        numbers = {name: [i for i, row in enumerate(self.rows) if row.split == name] for name in SPLITS}
-        return {name: np.array(rows, np.int64) for name, rows in numbers.items()}
-
     def split(self, name: str) -> NDArray[np.int64]:
-        """Return the row numbers of ``train``, ``val`` or ``test``, ascending."""
-        return self._splits[name]
+        """Return the row numbers of ``train``, ``val`` or ``test``, ascending; int64 (n,), read-only."""
+        return self._outline.splits[name]
 
-    @cached_property
+    @property
     def shard_numbers(self) -> NDArray[np.int32]:
-        """For every row which shard it lies in, each shard having a number of its own; int32 (len(self),)."""
-        number_of = {shard: number for number, shard in enumerate(dict.fromkeys(row.shard for row in self.rows))}
-        return np.array([number_of[row.shard] for row in self.rows], np.int32)
+        """For every row which shard it lies in, each shard having a number of its own; int32 (n,), read-only."""
+        return self._outline.shard_numbers
 
     def path_of(self, row: int) -> tuple[str, int, int]:
         """Say where a micrograph's bytes lie: path below the store's root, first byte, number of bytes."""
@@ -152,11 +162,8 @@ class Dataset:
         except StoreError as error:
             raise StoreError(f"{self._named(entry)}: {error}") from error
         if xxhash.xxh3_128_hexdigest(content) != entry.checksum:
-            found = f"{len(content)} of {entry.length} bytes" if len(content) != entry.length else "other bytes"
-            raise StoreError(
-                f"{self._named(entry)} is damaged ({found}, the checksum does not match); "
-                "ingest the same input again to repair it"
-            )
+            found = "" if len(content) == entry.length else f"{len(content)} of {entry.length} bytes, "
+            raise damaged(self.name, self.version, entry.shard, entry.id, f"{found}the checksum does not match")
         return content
 
     def _named(self, entry: Row) -> str:
@@ -170,10 +177,12 @@ class Store:
     ----------
     root : str, optional
         A folder or any fsspec URL; by default :func:`~hydrapicker.store.location.default_store`.
+    retry : RetryBudget, optional
+        For how long what fails is tried again, where it may pass.
     """
 
-    def __init__(self, root: str | None = None) -> None:
-        self.location = Location(root or default_store())
+    def __init__(self, root: str | None = None, retry: RetryBudget = RetryBudget()) -> None:  # noqa: B008 (it is frozen)
+        self.location = Location(root or default_store(), retry)
 
     def __repr__(self) -> str:
         return f"Store({self.location.root!r})"
@@ -194,9 +203,8 @@ class Store:
         """
         validate_dataset_name(name)
         path = f"{name}/{MANIFEST}"
-        if not self.location.exists(path):
-            return None
-        return Manifest.from_bytes(self.location.read(path), self.location.url(path))
+        found = self.location.read_tagged(path)
+        return None if found is None else Manifest.from_bytes(found[0], self.location.url(path))
 
     def open(self, name: str, version: str | None = None) -> Dataset:
         """Open a dataset, by default its current version.
@@ -216,6 +224,30 @@ class Store:
             there = ", ".join(sorted(manifest.versions))
             raise DatasetNotFoundError(f"dataset {name} has no version {version}; there are {there}")
         return Dataset(self.location, manifest, version)
+
+    def open_all(self, versions: Mapping[str, str | None]) -> dict[str, Dataset]:
+        """Open many datasets at once, as fast as the store answers.
+
+        Parameters
+        ----------
+        versions : mapping of str to str or None
+            The version of every dataset by the dataset's name; None for the current one.
+
+        Returns
+        -------
+        dict of str to Dataset
+            In the same order.
+
+        Raises
+        ------
+        DatasetNotFoundError, StoreError
+            As of :meth:`open`, for the first dataset that cannot be opened.
+        """
+        pool = ThreadPoolExecutor(_OPENED_AT_ONCE, "open")
+        try:
+            return dict(zip(versions, pool.map(self.open, versions, versions.values()), strict=True))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def _nearest(self, name: str) -> str:
         names = self.names()

@@ -96,7 +96,7 @@ def test_a_flipped_byte_is_never_read(root, write_dataset, position):
     ((shard, message),) = failures
     assert shard == "00002.shard"
     assert "dataset toy v0001, shard 00002.shard, micrograph m00" in message
-    assert "ingest the same input again" in message
+    assert "run hydrapicker datasets repair toy --from FOLDER" in message
     assert "\n" not in message
 
 

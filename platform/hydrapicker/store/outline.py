@@ -1,0 +1,158 @@
+"""Opening an index: the little of it that planning takes, by a few ranged reads, and the whole of it when it is needed.
+
+Every byte that is used is checked: a whole index against the manifest's sha256; of a part of it the footer against
+the manifest's sha256 of that, and the pages that were read against the checksums they carry.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from hydrapicker.errors import StoreError
+from hydrapicker.store.index import PLANNING_COLUMNS, IndexMeta, fingerprint_of, index_from_bytes, meta_of
+from hydrapicker.store.layout import SPLITS, VersionEntry
+from hydrapicker.store.location import Location
+from hydrapicker.store.rows import Rows
+
+__all__ = ["WHOLE_BELOW_BYTES", "Outline", "read_outline", "read_rows"]
+
+WHOLE_BELOW_BYTES = 256 * 1024
+"""A smaller index is read whole: one request, however little of it is needed."""
+_FETCHES = 3
+"""How often an index that arrives damaged is fetched: a bit that flipped on the way heals, one in the file does not."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """What an epoch is planned from.
+
+    Attributes:
+        meta: What holds for all micrographs.
+        splits: For ``train``, ``val`` and ``test`` the row numbers, ascending, int64, read-only.
+        shard_numbers: For every row which shard it lies in, each shard having a number of its own; int32, read-only.
+    """
+
+    meta: IndexMeta
+    splits: dict[str, NDArray[np.int64]]
+    shard_numbers: NDArray[np.int32]
+
+
+class _DamagedError(Exception):
+    """What arrived is not what was written; the message says what gave it away."""
+
+
+def read_outline(location: Location, path: str, entry: VersionEntry) -> Outline:
+    """Read what an epoch is planned from.
+
+    Parameters
+    ----------
+    location : Location
+        The store.
+    path : str
+        The index.
+    entry : VersionEntry
+        What the manifest says about it.
+
+    Raises
+    ------
+    StoreError
+        When the index is damaged, or of a format version that is not known.
+    """
+    where = location.url(path)
+    if entry.footer_bytes == 0 or entry.index_bytes < WHOLE_BELOW_BYTES:
+        content = _until_intact(where, lambda: _whole(location, path, entry))
+        return _outline(pa.BufferReader(content), None, where)
+    footer = _until_intact(where, lambda: _footer(location, path, entry))
+    metadata = pq.read_metadata(io.BytesIO(footer))
+    return _until_intact(where, lambda: _outline(_planning_columns(location, path, entry, metadata), metadata, where))
+
+
+def read_rows(location: Location, path: str, entry: VersionEntry) -> Rows:
+    """Read all rows; parameters and errors as of :func:`read_outline`."""
+    where = location.url(path)
+    content = _until_intact(where, lambda: _whole(location, path, entry))
+    return Rows(index_from_bytes(content, where)[0])
+
+
+def _until_intact(where: str, fetch: Callable[[], T]) -> T:
+    for _ in range(_FETCHES):
+        try:
+            return fetch()
+        except _DamagedError as error:
+            reason = error
+    raise StoreError(f"{where}: damaged, {reason}; ingest the same input again to repair it")
+
+
+def _whole(location: Location, path: str, entry: VersionEntry) -> bytes:
+    content = location.read(path)
+    if fingerprint_of(content) != entry.fingerprint:
+        raise _DamagedError("its sha256 is not the manifest's")
+    return content
+
+
+def _footer(location: Location, path: str, entry: VersionEntry) -> bytes:
+    footer = location.read_range(path, entry.index_bytes - entry.footer_bytes, entry.footer_bytes)
+    if hashlib.sha256(footer).hexdigest() != entry.footer_sha256:
+        raise _DamagedError("the sha256 of its footer is not the manifest's")
+    return footer
+
+
+def _planning_columns(location: Location, path: str, entry: VersionEntry, metadata: pq.FileMetaData) -> pa.NativeFile:
+    """Return the index as a file in which only the planning columns are filled in."""
+    sparse = np.zeros(entry.index_bytes, np.uint8)  # the system gives memory only to the pages that are written
+    for group in range(metadata.num_row_groups):
+        columns = [metadata.row_group(group).column(i) for i in range(metadata.num_columns)]
+        wanted = [column for column in columns if column.path_in_schema in PLANNING_COLUMNS]
+        start = min(_first_byte(column) for column in wanted)
+        stop = max(_first_byte(column) + column.total_compressed_size for column in wanted)
+        content = location.read_range(path, start, stop - start)
+        if len(content) != stop - start:
+            raise _DamagedError("it is shorter than it was")
+        sparse[start:stop] = np.frombuffer(content, np.uint8)
+    return pa.BufferReader(pa.py_buffer(sparse))
+
+
+def _first_byte(column: Any) -> int:
+    """First byte of a column's part of a row group."""
+    pages: list[int] = [page for page in (column.dictionary_page_offset, column.data_page_offset) if page]
+    return min(pages)
+
+
+def _outline(source: pa.NativeFile, metadata: pq.FileMetaData | None, where: str) -> Outline:
+    """Decode the planning columns; without ``metadata`` the source must have been checked."""
+    columns = list(PLANNING_COLUMNS)
+    try:
+        file = pq.ParquetFile(source, metadata=metadata, read_dictionary=columns, page_checksum_verification=True)
+        meta = meta_of(file.metadata.metadata or {}, where)
+        table = file.read(columns, use_threads=False)
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        if metadata is not None:
+            raise _DamagedError(reason) from error
+        raise StoreError(f"{where}: not a dataset's index ({reason}); ingest the dataset again") from error
+    split_numbers, names = _numbered(table.column("split"))
+    shard_numbers, _ = _numbered(table.column("shard"))
+    # A split without micrographs has no number: none is -1.
+    number_of = {split: names.index(split) if split in names else -1 for split in SPLITS}
+    splits = {split: np.flatnonzero(split_numbers == number) for split, number in number_of.items()}
+    shard_numbers.setflags(write=False)
+    for rows in splits.values():
+        rows.setflags(write=False)
+    return Outline(meta, splits, shard_numbers)
+
+
+def _numbered(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[str]]:
+    """Return strings as numbers, and the strings that these stand for."""
+    chunks = column.unify_dictionaries().chunks
+    numbers = [chunk.indices.to_numpy().astype(np.int32) for chunk in chunks]
+    names = chunks[0].dictionary.to_pylist() if chunks else []
+    return np.concatenate([np.empty(0, np.int32), *numbers]), names
