@@ -3,7 +3,6 @@
 A draft lies where the version will lie. It is no version until the manifest names it; that is the last thing written.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +11,11 @@ from itertools import count
 from types import MappingProxyType
 
 from hydrapicker.errors import StoreChangedError, StoreError
-from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, index_from_bytes, index_to_bytes, rows_of
+from hydrapicker.store.index import IndexMeta, fingerprint_of, footer_of, index_from_bytes, index_to_bytes, rows_of
 from hydrapicker.store.layout import INDEX, JOURNAL, MANIFEST, SPLITS, Manifest, VersionEntry, shard_name
 from hydrapicker.store.location import UNFINISHED, Location
 from hydrapicker.store.reservation import read_manifest, reserve
+from hydrapicker.store.rows import Row
 from hydrapicker.store.shards import mend_shard
 from hydrapicker.store.store import Dataset
 
@@ -170,7 +170,7 @@ class Draft:
 
     def _entry(self, index: bytes) -> VersionEntry:
         rows = self.rows
-        footer_bytes, footer_sha256 = _footer_of(index)
+        footer_bytes, footer_sha256 = footer_of(index)
         return VersionEntry(
             fingerprint=fingerprint_of(index),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -209,8 +209,3 @@ class Draft:
 def _as_of_dataset(row: Row, version: str) -> Row:
     """Name a row's shard so that it is found from any version of the dataset."""
     return row if "/" in row.shard else replace(row, shard=f"{version}/{row.shard}")
-
-
-def _footer_of(index: bytes) -> tuple[int, str]:
-    footer_bytes = int.from_bytes(index[-8:-4], "little") + 8
-    return footer_bytes, hashlib.sha256(index[-footer_bytes:]).hexdigest()

@@ -9,9 +9,9 @@ from typing import Any
 from hydrapicker import cluster
 from hydrapicker.errors import HydraPickerError, MicrographError
 from hydrapicker.store.config import IngestConfig
-from hydrapicker.store.index import Row
 from hydrapicker.store.location import Location, from_any_folder
 from hydrapicker.store.prepare import one_torch_thread
+from hydrapicker.store.rows import Row
 from hydrapicker.store.shards import ShardPlan, prepare_task, write_shard
 
 __all__ = ["write_on_ray"]

@@ -7,9 +7,9 @@ from contextlib import closing
 from itertools import islice
 
 from hydrapicker.store.config import IngestConfig
-from hydrapicker.store.index import Row
 from hydrapicker.store.location import Location
 from hydrapicker.store.prepare import one_torch_thread
+from hydrapicker.store.rows import Row
 from hydrapicker.store.shards import ShardPlan, prepare_task, write_shard
 from hydrapicker.store.survey import Task
 

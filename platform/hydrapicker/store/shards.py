@@ -9,10 +9,10 @@ import xxhash
 from hydrapicker.errors import MicrographError, StoreError
 from hydrapicker.files.remote import at_hand
 from hydrapicker.store.config import IngestConfig
-from hydrapicker.store.index import Row
 from hydrapicker.store.layout import shard_name
 from hydrapicker.store.location import Location
 from hydrapicker.store.prepare import DTYPE, prepare_micrograph
+from hydrapicker.store.rows import Row
 from hydrapicker.store.survey import Task
 
 __all__ = ["ShardPlan", "mend_shard", "plan_shards", "prepare_task", "write_shard"]

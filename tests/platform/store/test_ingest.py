@@ -1,9 +1,7 @@
 import os
 import resource
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,7 +90,7 @@ def test_the_same_input_again_repairs(config, root):
     ingest(config)
     before = files_of(root)
     Location(root).write("toy/v0001/00003.shard", b"rubbish")
-    with pytest.raises(StoreError, match="ingest the same input again to repair it"):
+    with pytest.raises(StoreError, match="datasets repair toy --from FOLDER"):
         Store(root).open("toy").read(3)
     assert ingest(config).repaired == ("00003.shard",)
     assert files_of(root) == before
@@ -109,42 +107,6 @@ def test_micrographs_without_particles(lab, root):
     dataset = Store(root).open("toy")
     assert len(dataset) == 7
     assert dataset.read(0).particles.shape == (0, 2)
-
-
-KILLED = """
-import sys, time
-from hydrapicker.store.config import IngestConfig
-from hydrapicker.store.ingest import ingest
-name, micrographs, particles, store = sys.argv[1:]
-config = IngestConfig(name, (micrographs,), particles, 84.0, store=store, workers=2, shard_megabytes=0.005)
-ingest(config, lambda done, total, label: time.sleep(0.1))
-"""
-
-
-def test_a_killed_ingest_continues(lab, tmp_path):
-    micrographs, particles = lab(count=20)
-    store = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, "toy", micrographs, particles, str(store)]
-    process = subprocess.Popen(command)
-    journal = store / "toy" / "v0001" / "journal"
-    deadline = time.monotonic() + 60
-    while len(list(journal.glob("*.parquet"))) < 5:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert Store(str(store)).names() == ()
-
-    config = IngestConfig(
-        "toy", (micrographs,), particles, DIAMETER, store=str(store), workers=1, shard_megabytes=0.005
-    )
-    report = ingest(config)
-    assert 5 <= report.continued_from < 20
-    undisturbed = str(tmp_path / "undisturbed")
-    assert ingest(replace(config, store=undisturbed)).continued_from == 0
-    assert files_of(str(store)) == files_of(undisturbed)
-    assert Location(str(store)).names("toy") == ("manifest.json", "v0001")
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_continues(lab, tmp_path):
