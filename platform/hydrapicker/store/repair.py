@@ -14,10 +14,10 @@ from hydrapicker.errors import InvalidInputError, MicrographError, StoreError
 from hydrapicker.files.micrographs import MICROGRAPH_SUFFIXES
 from hydrapicker.files.remote import RemoteFile, at_hand, find_remote, is_url
 from hydrapicker.store.config import available_cores
-from hydrapicker.store.index import Row
 from hydrapicker.store.layout import INDEX, shard_path
 from hydrapicker.store.location import Location
 from hydrapicker.store.prepare import one_torch_thread, prepare_micrograph
+from hydrapicker.store.rows import Row
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.store.verify import ShardPieces, check_shard, rows_by_shard, verify
 
@@ -123,8 +123,9 @@ def _repaired(
 
     def one(path: str) -> tuple[str, ...] | str:
         dataset, shard = datasets[owners[path]], path.split("/")[2]
+        rows = [dataset.rows[number] for number in shards[dataset.version][shard]]
         try:
-            return _repair_shard(store.location, dataset, shard, shards[dataset.version][shard], originals)
+            return _repair_shard(store.location, dataset, shard, rows, originals)
         except MicrographError as error:
             return str(error)
 

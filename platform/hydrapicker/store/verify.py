@@ -9,9 +9,10 @@ import xxhash
 
 from hydrapicker.errors import StoreAccessError, StoreError
 from hydrapicker.store.faults import Fault, fault_of
-from hydrapicker.store.index import Row, fingerprint_of
+from hydrapicker.store.index import fingerprint_of, index_from_bytes
 from hydrapicker.store.layout import INDEX, VersionEntry, shard_path
 from hydrapicker.store.location import Location
+from hydrapicker.store.rows import Row, Rows
 from hydrapicker.store.store import Store
 
 __all__ = ["Damage", "ShardCheck", "ShardPieces", "VerifyReport", "check_shard", "rows_by_shard", "verify"]
@@ -141,24 +142,26 @@ def verify(
     if index is None or fingerprint_of(index) != entry.fingerprint:
         reason = "missing" if index is None else "damaged, its sha256 is not the manifest's"
         return VerifyReport(name, version, 0, 0, len(index or b""), (Damage(name, version, INDEX, None, reason),))
-    shards = rows_by_shard(store.open(name, version).rows)
-    checks = _check_all(store.location, name, version, shards, workers, progress)
+    rows = Rows(index_from_bytes(index, store.location.url(path))[0])
+    shards = rows_by_shard(rows)
+    checks = _check_all(store.location, name, version, rows, shards, workers, progress)
     return VerifyReport(
         dataset=name,
         version=version,
-        micrographs=sum(map(len, shards.values())),
+        micrographs=len(rows),
         shards=len(shards),
         bytes_read=len(index) + sum(check.bytes_read for check in checks.values()),
         damages=tuple(damage for shard in shards for damage in checks[shard].damages),
     )
 
 
-def rows_by_shard(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Group the rows of an index by shard, and within a shard by where they lie."""
-    shards = defaultdict[str, list[Row]](list)
-    for row in rows:
-        shards[row.shard].append(row)
-    return {shard: sorted(inside, key=lambda row: row.offset) for shard, inside in shards.items()}
+def rows_by_shard(rows: Rows) -> dict[str, list[int]]:
+    """Group row numbers by shard, and order them within a shard by where its micrographs lie."""
+    offsets = rows.column("offset")
+    shards = defaultdict[str, list[int]](list)
+    for number, shard in enumerate(rows.column("shard")):
+        shards[shard].append(number)
+    return {shard: sorted(inside, key=offsets.__getitem__) for shard, inside in shards.items()}
 
 
 def check_shard(location: Location, dataset: str, version: str, shard: str, rows: Sequence[Row]) -> ShardCheck:
@@ -205,21 +208,25 @@ def _check_all(
     location: Location,
     dataset: str,
     version: str,
-    shards: Mapping[str, Sequence[Row]],
+    rows: Rows,
+    shards: Mapping[str, Sequence[int]],
     workers: int,
     progress: Callable[[int, int, str], None],
 ) -> dict[str, ShardCheck]:
+    def check(shard: str) -> ShardCheck:
+        return check_shard(location, dataset, version, shard, [rows[number] for number in shards[shard]])
+
     checks: dict[str, ShardCheck] = {}
-    done, total, label = 0, sum(map(len, shards.values())), f"verifying {dataset} {version}"
-    progress(done, total, label)
+    done, label = 0, f"verifying {dataset} {version}"
+    progress(done, len(rows), label)
     pool = ThreadPoolExecutor(workers, "verify")
     try:
-        under_way = {pool.submit(check_shard, location, dataset, version, *item): item[0] for item in shards.items()}
+        under_way = {pool.submit(check, shard): shard for shard in shards}
         for future in as_completed(under_way):
             shard = under_way[future]
             checks[shard] = future.result()
             done += len(shards[shard])
-            progress(done, total, label)
+            progress(done, len(rows), label)
     finally:
         pool.shutdown(cancel_futures=True)  # what has begun ends by itself, what waits is not begun
     return checks
