@@ -19,9 +19,10 @@ background_std
 particles            list<struct<x: float, y: float>>   working pixels
 ==================== ================================== =======================================================
 
-No value is null. Key-value metadata: ``format_version``, and what holds for all micrographs (:class:`IndexMeta`).
-Columns are found by name; those of format version 1 come in another order. Planning an epoch takes ``split`` and
-``shard`` only, so these come first, and the particles, which are most of the bytes, last. Every page has a checksum.
+No value is null. Key-value metadata: ``format_version``, what holds for all micrographs (:class:`IndexMeta`), and
+``planning_sha256``. Columns are found by name; those of format version 1 come in another order. Planning an epoch takes
+``split`` and ``shard`` only, so these come first, and the particles, which are most of the bytes, last. Every page has
+a checksum; as that leaves out the page's header, ``planning_sha256`` is over what those two columns say.
 
 Its bytes are a pure function of what it says (no dates, no paths of a machine), so its sha256 is the dataset's
 fingerprint.
@@ -29,13 +30,15 @@ fingerprint.
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
 from hydrapicker.store.layout import FORMAT_VERSION, check_format
@@ -43,17 +46,22 @@ from hydrapicker.store.rows import PLAIN_COLUMNS, Row, Rows
 from hydrapicker_registry.metadata import Contrast
 
 __all__ = [
-    "PLANNING_COLUMNS", "IndexMeta", "Row", "fingerprint_of", "footer_of", "index_from_bytes", "index_to_bytes",
-    "meta_of", "rows_of",
+    "PLANNING_COLUMNS", "PLANNING_SHA256", "IndexMeta", "Row", "fingerprint_of", "footer_of", "index_from_bytes",
+    "index_to_bytes", "meta_of", "numbered", "planning_sha256", "rows_of",
 ]  # fmt: skip
 
 PLANNING_COLUMNS = ("split", "shard")
 """What the plan of an epoch is made of."""
+PLANNING_SHA256 = "planning_sha256"
+"""Key of the checksum of what these say."""
 _FIRST = (*PLANNING_COLUMNS, "offset", "length")
 _REPEATED = ["split", "shard", "dtype"]
 """Columns with few different values: written, and read, as numbers and a list of what they stand for."""
 _ROW_GROUP = 50_000
 """Rows that are read in one piece; with some hundred particles each that is some ten megabytes."""
+
+Numbered = tuple[NDArray[np.int32], list[str]]
+"""Strings as numbers, by where each first appears, and the strings that these stand for."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,13 @@ def index_to_bytes(rows: Sequence[Row], meta: IndexMeta) -> bytes:
     points = np.concatenate([np.empty((0, 2), np.float32), *(row.particles for row in rows)]).astype(np.float32)
     xy = pa.StructArray.from_arrays([pa.array(points[:, 0]), pa.array(points[:, 1])], fields=list(_POINT))
     columns.append(pa.ListArray.from_arrays(pa.array(offsets), xy, type=_PARTICLES))
-    notes = {"format_version": str(FORMAT_VERSION), **{key: str(value) for key, value in vars(meta).items()}}
+    table = pa.Table.from_arrays(columns, schema=_SCHEMA)
+    planning = [numbered(table.column(name).dictionary_encode()) for name in PLANNING_COLUMNS]
+    notes = {
+        "format_version": str(FORMAT_VERSION),
+        **{key: str(value) for key, value in vars(meta).items()},
+        PLANNING_SHA256: planning_sha256(planning),
+    }
     sink = io.BytesIO()
     with pq.ParquetWriter(
         sink,
@@ -104,7 +118,7 @@ def index_to_bytes(rows: Sequence[Row], meta: IndexMeta) -> bytes:
         write_page_checksum=True,
         store_schema=False,  # Arrow's own copy of the schema would be half of a small footer
     ) as writer:
-        writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), _ROW_GROUP)
+        writer.write_table(table, _ROW_GROUP)
         writer.add_key_value_metadata(notes)
     return sink.getvalue()
 
@@ -150,6 +164,23 @@ def meta_of(notes: Mapping[bytes, bytes], where: str) -> IndexMeta:
 def rows_of(table: pa.Table) -> tuple[Row, ...]:
     """Turn an index's table into rows."""
     return tuple(Rows(table))
+
+
+def numbered(column: pa.ChunkedArray) -> Numbered:
+    """Take apart a dictionary-encoded column of strings."""
+    chunks = column.unify_dictionaries().chunks
+    numbers = [chunk.indices.to_numpy().astype(np.int32) for chunk in chunks]
+    names = chunks[0].dictionary.to_pylist() if chunks else []
+    return np.concatenate([np.empty(0, np.int32), *numbers]), names
+
+
+def planning_sha256(columns: Iterable[Numbered]) -> str:
+    """Return the sha256, in hex, of what the planning columns say."""
+    digest = hashlib.sha256()
+    for numbers, names in columns:
+        digest.update(json.dumps(names).encode())
+        digest.update(numbers.astype("<i4").tobytes())
+    return digest.hexdigest()
 
 
 def fingerprint_of(index: bytes) -> str:

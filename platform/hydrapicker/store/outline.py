@@ -1,7 +1,7 @@
 """Opening an index: the little of it that planning takes, by a few ranged reads, and the whole of it when it is needed.
 
-Every byte that is used is checked: a whole index against the manifest's sha256; of a part of it the footer against
-the manifest's sha256 of that, and the pages that were read against the checksums they carry.
+All that is used is checked: a whole index against the manifest's sha256; of a part of it the footer against the
+manifest's sha256 of that, and what the planning columns say against a sha256 in the footer.
 """
 
 import hashlib
@@ -16,7 +16,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
-from hydrapicker.store.index import PLANNING_COLUMNS, IndexMeta, fingerprint_of, index_from_bytes, meta_of
+from hydrapicker.store.index import (
+    PLANNING_COLUMNS,
+    PLANNING_SHA256,
+    IndexMeta,
+    fingerprint_of,
+    index_from_bytes,
+    meta_of,
+    numbered,
+    planning_sha256,
+)
 from hydrapicker.store.layout import SPLITS, VersionEntry
 from hydrapicker.store.location import Location
 from hydrapicker.store.rows import Rows
@@ -128,31 +137,26 @@ def _first_byte(column: Any) -> int:
 
 
 def _outline(source: pa.NativeFile, metadata: pq.FileMetaData | None, where: str) -> Outline:
-    """Decode the planning columns; without ``metadata`` the source must have been checked."""
-    columns = list(PLANNING_COLUMNS)
+    """Decode the planning columns, and check them; without ``metadata`` the source has been checked as a whole."""
+    names = list(PLANNING_COLUMNS)
     try:
-        file = pq.ParquetFile(source, metadata=metadata, read_dictionary=columns, page_checksum_verification=True)
-        meta = meta_of(file.metadata.metadata or {}, where)
-        table = file.read(columns, use_threads=False)
+        file = pq.ParquetFile(source, metadata=metadata, read_dictionary=names, page_checksum_verification=True)
+        notes = file.metadata.metadata or {}
+        meta = meta_of(notes, where)
+        table = file.read(names, use_threads=False)
+        columns = [numbered(table.column(name)) for name in names]
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         if metadata is not None:
             raise _DamagedError(reason) from error
         raise StoreError(f"{where}: not a dataset's index ({reason}); ingest the dataset again") from error
-    split_numbers, names = _numbered(table.column("split"))
-    shard_numbers, _ = _numbered(table.column("shard"))
-    # A split without micrographs has no number: none is -1.
-    number_of = {split: names.index(split) if split in names else -1 for split in SPLITS}
-    splits = {split: np.flatnonzero(split_numbers == number) for split, number in number_of.items()}
+    if metadata is not None and planning_sha256(columns) != notes[PLANNING_SHA256.encode()].decode():
+        raise _DamagedError("what it says of splits and shards is not what was written")
+    (split_numbers, split_names), (shard_numbers, _) = columns
+    splits = {}
+    for split in SPLITS:
+        number = split_names.index(split) if split in split_names else -1
+        splits[split] = np.flatnonzero(split_numbers == number)
+        splits[split].setflags(write=False)
     shard_numbers.setflags(write=False)
-    for rows in splits.values():
-        rows.setflags(write=False)
     return Outline(meta, splits, shard_numbers)
-
-
-def _numbered(column: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[str]]:
-    """Return strings as numbers, and the strings that these stand for."""
-    chunks = column.unify_dictionaries().chunks
-    numbers = [chunk.indices.to_numpy().astype(np.int32) for chunk in chunks]
-    names = chunks[0].dictionary.to_pylist() if chunks else []
-    return np.concatenate([np.empty(0, np.int32), *numbers]), names
