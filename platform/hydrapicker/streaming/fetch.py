@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
 from hydrapicker.store.damage import damaged
+from hydrapicker.store.index import Row
+from hydrapicker.store.layout import shard_path
 from hydrapicker.store.location import Location
 from hydrapicker.store.ranges import NotThereError, range_reader
 from hydrapicker.store.store import Dataset
@@ -36,21 +38,21 @@ class Wanted:
 
     Attributes:
         dataset: Its dataset.
-        row: Its row number.
-        checksum: What its bytes must have, xxh3-128 in hex.
+        number: Its row number.
+        row: Its row.
         into: Memory of just its length.
-        answers: Where (row, None or why it could not be had) goes once it is fetched.
+        answers: Where (row number, None or why it could not be had) goes once it is fetched.
     """
 
     dataset: Dataset
-    row: int
-    checksum: str
+    number: int
+    row: Row
     into: memoryview
     answers: Answers
 
     def intact(self) -> bool:
         """Tell whether the bytes are those that were ingested."""
-        return xxhash.xxh3_128_hexdigest(self.into) == self.checksum
+        return xxhash.xxh3_128_hexdigest(self.into) == self.row.checksum
 
 
 Group = tuple[Piece[Wanted], ...]
@@ -102,13 +104,13 @@ class Fetcher:
         """Say which micrographs are fetched together, those needed first first."""
         pieces = []
         for wanted in window:
-            path, offset, length = wanted.dataset.path_of(wanted.row)
-            pieces.append(Piece(path, offset, length, wanted))
+            path = shard_path(wanted.dataset.name, wanted.dataset.version, wanted.row.shard)
+            pieces.append(Piece(path, wanted.row.offset, len(wanted.into), wanted))
         if self._cache is None:
             groups = merge(pieces)
         else:  # those in the cache must not make requests longer; they come by themselves
             needed = {piece.purpose: number for number, piece in enumerate(pieces)}
-            cached = [piece for piece in pieces if self._cache.has(piece.purpose.checksum)]
+            cached = [piece for piece in pieces if self._cache.has(piece.purpose.row.checksum)]
             alone = {piece.purpose for piece in cached}
             groups = merge(piece for piece in pieces if piece.purpose not in alone) + [(piece,) for piece in cached]
             groups.sort(key=lambda group: min(needed[piece.purpose] for piece in group))
@@ -158,7 +160,7 @@ class Fetcher:
         """Check what has just been read, and fetch it anew while it came by a network and is wrong."""
         wanted = piece.purpose
         arrived = _arrived.of(wanted.dataset)
-        if not self.remote and arrived[wanted.row]:
+        if not self.remote and arrived[wanted.number]:
             return None
         for attempt in range(1 + (_REFETCHES if self.remote else 0)):
             try:
@@ -167,22 +169,22 @@ class Fetcher:
             except StoreError as error:
                 return error
             if wanted.intact():
-                arrived[wanted.row] = not self.remote
+                arrived[wanted.number] = not self.remote
                 if self._cache is not None:
-                    self._cache.add(wanted.checksum, wanted.into)
+                    self._cache.add(wanted.row.checksum, wanted.into)
                 return None
         return _damaged(wanted, "its checksum does not match")
 
     def _read_cached(self, cache: DiskCache, wanted: Wanted) -> bool:
         """Read from the disk cache; checked when it is first read by this process."""
-        if not cache.read_into(wanted.checksum, wanted.into):
+        if not cache.read_into(wanted.row.checksum, wanted.into):
             return False
         arrived = _arrived.of(wanted.dataset)
-        if not arrived[wanted.row]:
+        if not arrived[wanted.number]:
             if not wanted.intact():
-                cache.drop(wanted.checksum)
+                cache.drop(wanted.row.checksum)
                 return False
-            arrived[wanted.row] = True
+            arrived[wanted.number] = True
         return True
 
 
@@ -191,6 +193,5 @@ def _end(piece: Piece[Wanted]) -> int:
 
 
 def _damaged(wanted: Wanted, reason: str) -> StoreError:
-    dataset = wanted.dataset
-    row = dataset.rows[wanted.row]
+    dataset, row = wanted.dataset, wanted.row
     return damaged(dataset.name, dataset.version, row.shard, row.id, reason)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
+from hydrapicker.store.index import Row
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.buffers import Buffers
 from hydrapicker.streaming.config import StreamingConfig
@@ -68,7 +69,7 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
         if all(dataset.location.local_folder is not None for dataset in datasets.values()):
             self._bound, self._thread_count = min(self._bound, _LOCAL_BYTES), _LOCAL_THREADS
         self._buffers = Buffers(self._bound)
-        self._waiting = iter(minibatches)
+        self._waiting = ((m, [datasets[m.dataset].rows[row] for row in m.rows]) for m in minibatches)
         self._next = next(self._waiting, None)
         self._ahead: deque[_Ahead] = deque()
         self._jobs: SimpleQueue[tuple[Fetcher, Group] | None] = SimpleQueue()
@@ -118,29 +119,29 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
                 return
             window: dict[Fetcher, list[Wanted]] = {}
             while self._next is not None:
-                ahead, wanted = self._prepared(self._next)
-                if self._ahead and self.buffered_bytes + ahead.size > self._bound:
+                minibatch, rows = self._next
+                size = _PIXEL.itemsize * sum(row.height * row.width for row in rows)
+                if self._ahead and self.buffered_bytes + size > self._bound:
                     break
-                self._ahead.append(ahead)
-                self.buffered_bytes += ahead.size
-                window.setdefault(self._fetcher_of(self._next), []).extend(wanted)
+                fetcher = self._fetcher_of(minibatch)
+                window.setdefault(fetcher, []).extend(self._begin(minibatch, rows, size))
                 self._next = next(self._waiting, None)
             for fetcher, needed in window.items():
                 for group in fetcher.group(needed):
                     self._jobs.put((fetcher, group))
 
-    def _prepared(self, minibatch: Minibatch) -> tuple[_Ahead, list[Wanted]]:
-        """Make room for a minibatch's images."""
-        dataset, answers = self._datasets[minibatch.dataset], Answers()
-        rows = [dataset.rows[row] for row in minibatch.rows]
-        pixels = self._buffers.take(_PIXEL.itemsize * sum(row.height * row.width for row in rows)).view(_PIXEL)
+    def _begin(self, minibatch: Minibatch, rows: list[Row], size: int) -> list[Wanted]:
+        """Make room for a minibatch's images, and say what is to be fetched into it."""
+        pixels, answers = self._buffers.take(size).view(_PIXEL), Answers()
         images, wanted, start = [], [], 0
         for number, row in zip(minibatch.rows, rows, strict=True):
             flat = pixels[start : start + row.height * row.width]
             start += len(flat)
             images.append(flat.reshape(row.height, row.width))
-            wanted.append(Wanted(dataset, number, row.checksum, flat.view(np.uint8).data, answers))
-        return _Ahead(minibatch, tuple(images), pixels.nbytes, answers), wanted
+            wanted.append(Wanted(self._datasets[minibatch.dataset], number, row, flat.view(np.uint8).data, answers))
+        self._ahead.append(_Ahead(minibatch, tuple(images), size, answers))
+        self.buffered_bytes += size
+        return wanted
 
     def _fetcher_of(self, minibatch: Minibatch) -> Fetcher:
         location = self._datasets[minibatch.dataset].location
@@ -163,4 +164,4 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to who waits for these)
                 errors = [error] * len(group)
             for piece, problem in zip(group, errors, strict=True):
-                piece.purpose.answers.put((piece.purpose.row, problem))
+                piece.purpose.answers.put((piece.purpose.number, problem))
