@@ -6,6 +6,7 @@ from typing import Literal
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.config import available_cores
+from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker_core.augmentation import AugmentationConfig
 from hydrapicker_core.losses import LossConfig
 from hydrapicker_core.network import NetworkConfig
@@ -103,6 +104,7 @@ class TrainConfig:
         stage1: One head on all datasets.
         stage2: All heads, tied to the generic head by the bias loss.
         loop: Minibatches, workers, seed.
+        streaming: How an epoch is shared out among the datasets, and how micrographs are read.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
         runs: Folder for checkpoints; on a cluster one that every node sees.
         contributor: Author put on record in the registry.
@@ -118,6 +120,7 @@ class TrainConfig:
     )
     stage2: StageConfig = field(default_factory=lambda: StageConfig(epochs=100, optimiser="sgd", learning_rate=5e-4))
     loop: LoopConfig = field(default_factory=LoopConfig)
+    streaming: StreamingConfig = field(default_factory=StreamingConfig)
     store: str | None = None
     runs: str = "hydrapicker-data/runs"
     contributor: str = ""

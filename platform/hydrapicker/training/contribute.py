@@ -10,6 +10,7 @@ from tyro.conf import Positional
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.location import from_any_folder
+from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.training.config import LoopConfig, StageConfig, check_run
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.run import run_recipe
@@ -34,6 +35,7 @@ class ContributeConfig:
         augmentation: Crops and their rotations.
         stage: Epochs, optimiser and learning rate.
         loop: Minibatches, workers, seed.
+        streaming: How micrographs are shuffled and read.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
         runs: Folder for checkpoints; on a cluster one that every node sees.
         contributor: Author put on record in the registry.
@@ -45,6 +47,7 @@ class ContributeConfig:
     augmentation: AugmentationConfig = field(default_factory=lambda: AugmentationConfig(crop_px=256))
     stage: StageConfig = field(default_factory=lambda: StageConfig(epochs=40, optimiser="adam", learning_rate=3e-4))
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(minibatches_per_step=1, validate_every=5))
+    streaming: StreamingConfig = field(default_factory=StreamingConfig)
     store: str | None = None
     runs: str = "hydrapicker-data/runs"
     contributor: str = ""
@@ -86,6 +89,7 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
         loss=config.loss,
         augmentation=config.augmentation,
         loop=config.loop,
+        streaming=config.streaming,
         store=from_any_folder(config.store),
         box_px=dataset.box_px,
         initial=_initial_weights(base),

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.training.config import LoopConfig, StageConfig
 from hydrapicker_core.augmentation import AugmentationConfig
 from hydrapicker_core.losses import LossConfig
@@ -45,6 +46,7 @@ class Recipe:
         loss: Weights of the losses.
         augmentation: Crops.
         loop: Minibatches, workers, seed.
+        streaming: How an epoch is shared out among the datasets, and how micrographs are read.
         store: Folder or URL of the dataset store.
         box_px: Side of a particle's box in working pixels, the same for all datasets.
         initial: Weights of trunk and generic head to start from; empty: random ones.
@@ -59,6 +61,7 @@ class Recipe:
     loss: LossConfig
     augmentation: AugmentationConfig
     loop: LoopConfig
+    streaming: StreamingConfig
     store: str
     box_px: int
     initial: Mapping[str, Any] = field(default_factory=dict)

@@ -51,7 +51,7 @@ class EpochRecord:
         learning_rate: At the epoch's last step.
         seconds: The epoch's duration without validation.
         micrographs_per_second: Over all ranks.
-        data_wait_fraction: Share of the time in which rank 0 waited for data.
+        data_wait_fraction: Share of the time spent waiting for data, by the rank that waited longest.
         validation: Where this epoch was validated.
         best_epoch: The epoch with the least validation loss so far; 0 for the phase's start.
     """
@@ -108,7 +108,10 @@ class Tally:
         seconds = time.monotonic() - self.started
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
         counts = [0, 0, 0]
-        for rank_sums, *rank_counts in gather((dict(self.sums), self.micrographs, self.particles, self.lost), world):
+        mine = (dict(self.sums), self.waited, self.micrographs, self.particles, self.lost)
+        waited = 0.0
+        for rank_sums, rank_waited, *rank_counts in gather(mine, world):
+            waited = max(waited, rank_waited)
             counts = [a + b for a, b in zip(counts, rank_counts, strict=True)]
             for name, parts in rank_sums.items():
                 sums[name] = [a + b for a, b in zip(sums[name], parts, strict=True)]
@@ -124,7 +127,7 @@ class Tally:
             learning_rate=learning_rate,
             seconds=seconds,
             micrographs_per_second=counts[0] / seconds,
-            data_wait_fraction=self.waited / seconds,
+            data_wait_fraction=waited / seconds,
         )
 
 

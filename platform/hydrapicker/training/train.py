@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
-_NOT_THE_RESULT = ("workers", "cpus_per_worker", "gpu", "max_failures")
+_NOT_THE_RESULT = {
+    "loop": ("workers", "cpus_per_worker", "gpu", "max_failures"),
+    "streaming": ("buffer_megabytes", "connections", "cache", "cache_gigabytes", "retry_seconds"),
+}
 
 
 def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]":
@@ -57,6 +60,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
         loss=config.loss,
         augmentation=config.augmentation,
         loop=config.loop,
+        streaming=config.streaming,
         store=from_any_folder(config.store),
         box_px=box_px,
     )
@@ -149,8 +153,7 @@ def open_datasets(names: tuple[str, ...], store: str | None) -> dict[str, Datase
         raise InvalidInputError(f"{GENERIC!r} is the generic head's name and no dataset's: leave it out")
     if len(set(names)) < len(names):
         raise InvalidInputError(f"a dataset is named twice in {' '.join(names)}: give each once")
-    opened = Store(store)
-    return {name: opened.open(name) for name in names}
+    return Store(store).open_all(dict.fromkeys(names))
 
 
 def common_box(datasets: Mapping[str, Dataset]) -> int:
@@ -166,10 +169,9 @@ def check_datasets(datasets: Mapping[str, Dataset]) -> None:
     """Refuse datasets that cannot be trained on."""
     for name, dataset in datasets.items():
         for split in ("train", "val", "test"):
-            if not dataset.split(split):
+            if len(dataset.split(split)) == 0:
                 raise InvalidInputError(f"dataset {name} has no {split} micrographs: ingest it with more micrographs")
-        particles = sum(len(dataset.rows[row].particles) for row in dataset.split("train"))
-        if particles == 0:
+        if not dataset.rows.particle_counts[dataset.split("train")].any():
             raise InvalidInputError(f"dataset {name} has no particles to train on: ingest it with labelled ones")
 
 
@@ -181,6 +183,7 @@ def identity(config: Any, datasets: Mapping[str, Dataset]) -> str:
     tree = {
         key: value for key, value in asdict(config).items() if key not in ("run_name", "store", "runs", "contributor")
     }
-    tree["loop"] = {key: value for key, value in tree["loop"].items() if key not in _NOT_THE_RESULT}
+    for part, left_out in _NOT_THE_RESULT.items():
+        tree[part] = {key: value for key, value in tree[part].items() if key not in left_out}
     content = repr((tree, [(name, dataset.fingerprint) for name, dataset in datasets.items()]))
     return sha256(content.encode()).hexdigest()

@@ -13,9 +13,10 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from hydrapicker.errors import InvalidInputError
+from hydrapicker.store.retry import RetryBudget
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.streaming.loader import stream_steps
-from hydrapicker.streaming.plan import Minibatch, Source, plan_epoch, plan_step, steps_in
+from hydrapicker.streaming.plan import EpochPlan, Minibatch, Source, plan_epoch, plan_step, steps_in
 from hydrapicker.training.checkpoint import (
     Progress,
     Weights,
@@ -46,9 +47,9 @@ class Worker:
         self.rank, self.world = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         torch.set_num_threads(recipe.loop.threads)
-        store = Store(recipe.store)
-        self.datasets: dict[str, Dataset] = {n: store.open(n, version) for n, version in recipe.datasets.items()}
-        self.sources = [Source(d.name, d.fingerprint, d.split("train")) for d in self.datasets.values()]
+        retry = RetryBudget(recipe.streaming.retry_seconds)
+        self.datasets: dict[str, Dataset] = Store(recipe.store, retry).open_all(recipe.datasets)
+        self.sources = [Source.of(dataset) for dataset in self.datasets.values()]
         self.progress = Progress()
         self.network = self._first_network()
         self.best: Weights = self.network.state_dict()
@@ -86,12 +87,19 @@ class Worker:
     def _train_epoch(self, phase: Phase, step: Step) -> EpochRecord:
         recipe, epoch = self.recipe, self._epochs_before(self.progress.phase) + self.progress.epoch
         per_step = recipe.loop.minibatches_per_step
-        plan = plan_epoch(self.sources, recipe.loop.seed, epoch, recipe.loop.batch_size)
+        plan = self._plan(epoch)
         steps = steps_in(plan, per_step)
         self.network.train()
         tally = Tally(phase.name, self.progress.epoch)
         batches = stream_steps(
-            self.datasets, plan, recipe.loop.seed, epoch, recipe.augmentation, per_step, self.rank, self.world
+            self.datasets,
+            plan,
+            recipe.loop.seed,
+            recipe.augmentation,
+            per_step,
+            self.rank,
+            self.world,
+            config=recipe.streaming,
         )
         norms: list[torch.Tensor] = []
         for number in range(steps):
@@ -106,15 +114,19 @@ class Worker:
                 heads=[phase.head_for(m.dataset) for m in mine],
                 touched=sorted({phase.head_for(m.dataset) for m in whole}),
                 minibatches=len(whole),
-                seeds=[self._dropout_seed(epoch, m) for m in mine],
+                seeds=[self._dropout_seed(m) for m in mine],
             )
             tally.add(mine, taken.losses)
             norms.append(taken.gradient_norm)
         finite_norms(norms)
         return tally.record(self.network, learning_rate=float(step.optimiser.param_groups[0]["lr"]), world=self.world)
 
-    def _dropout_seed(self, epoch: int, minibatch: Minibatch) -> int:
-        return seed_of(self.recipe.loop.seed, epoch, minibatch.dataset, minibatch.rows)
+    def _plan(self, epoch: int) -> EpochPlan:
+        loop, streaming = self.recipe.loop, self.recipe.streaming
+        return plan_epoch(self.sources, loop.seed, epoch, loop.batch_size, streaming.sampling, streaming.shuffle_window)
+
+    def _dropout_seed(self, minibatch: Minibatch) -> int:
+        return seed_of(self.recipe.loop.seed, minibatch.sweep, minibatch.dataset, minibatch.rows)
 
     # --- validate, save, report ---
 

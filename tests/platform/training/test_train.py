@@ -8,6 +8,7 @@ from hydrapicker.errors import DatasetNotFoundError, InvalidInputError
 from hydrapicker.files import Particles, write_combined_star, write_mrc
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
+from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.training.config import LoopConfig, TrainConfig
 from hydrapicker.training.train import check_datasets, common_box, identity, open_datasets, train
 from hydrapicker_core.losses import LossConfig
@@ -35,6 +36,8 @@ def test_a_run_is_the_same_when_its_result_is(store: str) -> None:
     key = identity(config, a)
     assert key == identity(TrainConfig(datasets=("a",), run_name="x", runs="elsewhere", store=store), a)
     assert key == identity(replace(config, loop=LoopConfig(workers=2, cpus_per_worker=1)), a), "who shares the work"
+    assert key == identity(replace(config, streaming=StreamingConfig(connections=2, cache="x")), a), "how it is read"
+    assert key != identity(replace(config, streaming=StreamingConfig(sampling="balanced")), a)
     assert key != identity(config, b)
     assert key != identity(replace(config, loop=LoopConfig(seed=1)), a)
     assert key != identity(replace(config, loss=LossConfig(lambda_bias=0.2)), a)
