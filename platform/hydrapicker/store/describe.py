@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hydrapicker.store.layout import SPLITS
 from hydrapicker.store.store import Dataset, Store
 
@@ -20,18 +23,18 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "fingerprint": dataset.fingerprint,
         "created": dataset.created,
         "micrographs": {split: len(dataset.split(split)) for split in SPLITS},
-        "particles": {split: sum(len(rows[i].particles) for i in dataset.split(split)) for split in SPLITS},
+        "particles": {split: int(rows.particle_counts[dataset.split(split)].sum()) for split in SPLITS},
         "diameter_angstrom": dataset.diameter_angstrom,
         "box_px": dataset.box_px,
         "contrast": dataset.contrast,
         "normalisation": dataset.meta.normalisation,
-        "pixel_size_angstrom": _range([row.pixel_size_angstrom for row in rows]),
-        "height": _range([row.original_height for row in rows]),
-        "width": _range([row.original_width for row in rows]),
-        "working_height": _range([row.height for row in rows]),
-        "working_width": _range([row.width for row in rows]),
-        "shards": len({row.shard for row in rows}),
-        "megabytes": round(sum(row.length for row in rows) / 1e6, 3),
+        "pixel_size_angstrom": _range(rows.column("pixel_size_angstrom")),
+        "height": _range(rows.column("original_height")),
+        "width": _range(rows.column("original_width")),
+        "working_height": _range(rows.column("height")),
+        "working_width": _range(rows.column("width")),
+        "shards": len(np.unique(dataset.shard_numbers)),
+        "megabytes": round(int(rows.column("length").sum()) / 1e6, 3),
     }
 
 
@@ -57,5 +60,5 @@ def summaries(store: Store) -> list[dict[str, Any]]:
     return found
 
 
-def _range(values: list[Any]) -> list[Any]:
-    return [min(values), max(values)] if values else []
+def _range(values: NDArray[Any]) -> list[Any]:
+    return [values.min().item(), values.max().item()] if len(values) else []

@@ -135,6 +135,8 @@ def index_from_bytes(content: bytes, where: str) -> tuple[pa.Table, IndexMeta]:
         with pq.ParquetFile(io.BytesIO(content), read_dictionary=_REPEATED) as file:
             meta = meta_of(file.metadata.metadata or {}, where)
             return file.read(_SCHEMA.names), meta
+    except StoreError:
+        raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{where}: not a dataset's index ({reason}); ingest the dataset again") from error

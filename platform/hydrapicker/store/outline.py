@@ -145,6 +145,8 @@ def _outline(source: pa.NativeFile, metadata: pq.FileMetaData | None, where: str
         meta = meta_of(notes, where)
         table = file.read(names, use_threads=False)
         columns = [numbered(table.column(name)) for name in names]
+    except StoreError:
+        raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         if metadata is not None:

@@ -247,15 +247,22 @@ def test_a_version_without_micrographs(meta, tmp_path):
     assert (len(dataset), len(dataset.rows), dataset.split("train").tolist()) == (0, 0, [])
 
 
-@pytest.mark.parametrize("notes", [None, {"format_version": "99"}])
-def test_what_is_no_index_is_refused_though_the_manifest_names_it(tmp_path, notes):
+@pytest.mark.parametrize(
+    ("notes", "message"),
+    [
+        (None, "not a dataset's index"),
+        ({"format_version": "2"}, "not a dataset's index"),
+        ({"format_version": "99"}, "format version 99, but this HydraPicker reads 1 and 2"),
+    ],
+)
+def test_what_is_no_index_is_refused_though_the_manifest_names_it(tmp_path, notes, message):
     sink = io.BytesIO()
     table = pa.Table.from_pandas(pd.DataFrame({"split": ["train"], "shard": ["a"]}), preserve_index=False)
     pq.write_table(table.replace_schema_metadata(notes), sink)
     location = Location(str(tmp_path))
     location.write(PATH, sink.getvalue())
     manifest = Manifest("toy", "v0001", {"v0001": entry_of(sink.getvalue())})
-    with pytest.raises(StoreError, match=r"index.parquet: (not a dataset's index|format version 99)"):
+    with pytest.raises(StoreError, match=f"index.parquet: {message}"):
         Dataset(location, manifest, "v0001")
 
 
