@@ -124,18 +124,20 @@ def test_versions_that_share_a_shard(root, write_dataset, make_rows, write_shard
 def test_what_arrives_damaged_once_is_read_once_more(root, write_dataset, monkeypatch):
     """What is stored is judged, not the way it came here."""
     write_dataset(root)
-    read_range, seen = Location.read_range, set()
+    read, read_range, seen = Location.read, Location.read_range, set()
 
-    def damaged_on_first_arrival(self: Location, path: str, offset: int, length: int) -> bytes:
-        content = read_range(self, path, offset, length)
-        if path.endswith(".shard") and path not in seen:
-            seen.add(path)
-            return b"\x00" + content[1:] if content[0] else b"\x01" + content[1:]
-        return content
+    def on_the_way(path: str, content: bytes) -> bytes:
+        if path in seen:
+            return content
+        seen.add(path)
+        return bytes([content[0] ^ 1]) + content[1:]
 
-    monkeypatch.setattr(Location, "read_range", damaged_on_first_arrival)
+    monkeypatch.setattr(Location, "read", lambda self, path: on_the_way(path, read(self, path)))
+    monkeypatch.setattr(
+        Location, "read_range", lambda self, path, *where: on_the_way(path, read_range(self, path, *where))
+    )
     assert found_in(root) == []
-    assert len(seen) == 4
+    assert {path.rpartition("/")[2] for path in seen} == {"index.parquet", *(f"0000{n}.shard" for n in range(4))}
 
 
 @pytest.mark.parametrize(
