@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from hydrapicker.store.store import Dataset, StoredMicrograph
+from hydrapicker.streaming.whole import stream_micrographs
 from hydrapicker_core.inference import MARGIN_PX, InferenceConfig, decode_padded, head_outputs, pad
 from hydrapicker_core.losses import LossConfig, detection_loss
 from hydrapicker_core.metrics import DEFAULT_IOU_THRESHOLD, MicrographResult, ScoredPicks, match_picks, pool
@@ -71,8 +72,9 @@ def score_heads(
         module.eval()
     rows = tuple(rows)
     scored: dict[str, list[tuple[np.ndarray, np.ndarray, int]]] = {name: [] for name in heads}
-    for done, row in enumerate(rows, start=1):
-        for name, judgement in judge(trunk, heads, dataset.read(row), dataset.box_px, LossConfig()).items():
+    micrographs = stream_micrographs({dataset.name: dataset}, ((dataset.name, row) for row in rows))
+    for done, micrograph in enumerate(micrographs, start=1):
+        for name, judgement in judge(trunk, heads, micrograph, dataset.box_px, LossConfig()).items():
             scored[name].append(judgement.scored())
         progress(done, len(rows), dataset.name)
     return {name: pool(parts) for name, parts in scored.items()}

@@ -140,10 +140,14 @@ class Dataset:
         if dtype is None:
             raise StoreError(f"{self._named(entry)}: unknown pixel type {entry.dtype!r}; update HydraPicker")
         content = self.read_checked(row)
-        image = np.frombuffer(content, dtype).reshape(entry.height, entry.width).astype(np.float32)
+        return self.with_image(row, np.frombuffer(content, dtype).reshape(entry.height, entry.width))
+
+    def with_image(self, row: int, image: NDArray[np.float16]) -> StoredMicrograph:
+        """Return a micrograph of which the stored image, (height, width), is there already."""
+        entry = self.rows[row]
         return StoredMicrograph(
             id=entry.id,
-            image=image,
+            image=image.astype(np.float32),
             particles=entry.particles.copy(),
             background_mean=entry.background_mean,
             background_std=entry.background_std,

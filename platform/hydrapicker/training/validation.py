@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from hydrapicker.evaluation.heads import judge
 from hydrapicker.store.store import Dataset
+from hydrapicker.streaming.config import StreamingConfig
+from hydrapicker.streaming.whole import stream_micrographs
 from hydrapicker.training.recipe import Phase
 from hydrapicker.training.record import Validation, gather, mean
 from hydrapicker_core.losses import LossConfig
@@ -20,15 +22,17 @@ def validate(
     loss: LossConfig,
     rank: int,
     world: int,
+    streaming: StreamingConfig,
 ) -> Validation:
     """Judge all heads on the ``val`` micrographs, which the ranks share out; every rank gets the same answer."""
     network.eval()
     todo = [(name, row) for name, dataset in sorted(datasets.items()) for row in dataset.split("val")]
     mine = []
-    for name, row in todo[rank::world]:
+    micrographs = stream_micrographs(datasets, todo[rank::world], streaming)
+    for (name, _), micrograph in zip(todo[rank::world], micrographs, strict=True):
         names = {"own": phase.head_for(name), "generic": GENERIC}
         heads = {head: network.head(head) for head in set(names.values())}
-        judged = judge(network.trunk, heads, datasets[name].read(row), box_px, loss)
+        judged = judge(network.trunk, heads, micrograph, box_px, loss)
         mine += [(name, role, judged[head].loss, judged[head].scored()) for role, head in names.items()]
     losses: dict[tuple[str, str], list[float]] = defaultdict(list)
     scored = defaultdict(list)

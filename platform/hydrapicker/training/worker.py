@@ -140,7 +140,8 @@ class Worker:
             self.best = _copy(self.network)
 
     def _validation(self, phase: Phase) -> Validation:
-        return validate(self.network, phase, self.datasets, self.recipe.box_px, self.recipe.loss, self.rank, self.world)
+        r = self.recipe
+        return validate(self.network, phase, self.datasets, r.box_px, r.loss, self.rank, self.world, r.streaming)
 
     def _save_and_report(self, record: EpochRecord, optimiser: torch.optim.Optimizer) -> None:
         record.best_epoch = self.progress.best_epoch
