@@ -38,7 +38,9 @@ def _put(root: str, name: str, images: list[np.ndarray]) -> Dataset:
     counts = {"train": len(rows), "val": 0, "test": 0}
     entry = VersionEntry(fingerprint_of(index), "2026-01-01T00:00:00+00:00", counts, counts)
     location.write(f"{name}/{MANIFEST}", Manifest(name, "v0001", {"v0001": entry}).to_bytes())
-    return Store(root).open(name)
+    dataset = Store(root).open(name)
+    assert len(dataset.rows) == len(images)  # which fetches the index, so that only micrographs are left to be read
+    return dataset
 
 
 @pytest.fixture
