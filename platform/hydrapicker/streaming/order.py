@@ -42,7 +42,9 @@ def sweep_order(shards: NDArray[np.int32], window: int, *key: object) -> NDArray
     _, first, inside = np.unique(shards, return_index=True, return_inverse=True)
     place_of_shard = np.empty(len(first), np.int64)
     place_of_shard[np.argsort(first)[random_order(len(first), "shards", *key)]] = np.arange(len(first))
-    by_shard = np.lexsort((_random_numbers(n, "rows", *key), place_of_shard[inside]))
+    # One number to sort by, which is twice as fast as two: the shard's place, and below it 40 random bits.
+    keys = place_of_shard[inside].astype(np.uint64) << np.uint64(40) | _random_numbers(n, "rows", *key) >> np.uint64(24)
+    by_shard = np.argsort(keys, kind="stable")
     moved = (_random_numbers(n, "window", *key) >> np.uint64(11)) * (window * 2.0**-53)  # in [0, window)
     return by_shard[np.argsort(np.arange(n) + moved, kind="stable")].astype(np.int64)
 
