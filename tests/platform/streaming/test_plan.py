@@ -59,7 +59,7 @@ def test_every_sweep_goes_through_its_dataset_once(given_sources, seed, first_ep
         assert list(seen) == sorted(seen) == list(range(min(seen, default=0), max(seen, default=-1) + 1))
         for sweep, rows in seen.items():
             assert len(set(rows)) == len(rows)
-            if min(seen) < sweep < max(seen) or (sweep == 0 and len(seen) > 1):
+            if min(seen) < sweep < max(seen) or (sweep == first_epoch == 0 and len(seen) > 1):
                 assert sorted(rows) == one.rows.tolist()
 
 
