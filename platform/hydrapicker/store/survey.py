@@ -30,6 +30,8 @@ _RESULT_FIELDS = (
     "name", "diameter_angstrom", "contrast", "box_px", "val_size", "test_size", "split_seed", "keep_empty",
     "shard_megabytes",
 )  # fmt: skip
+_HEADERS_AT_A_TIME = 8
+"""Reading a header is waiting, not work: for a disk across the network, or S3."""
 _NO_PARTICLE = "no particle is known on it"
 _ALREADY_THERE = "it is already in the dataset"
 
@@ -104,7 +106,7 @@ def survey(config: IngestConfig, base: Base | None = None) -> Survey:
     StoreError
         When a URL among the inputs cannot be read.
     """
-    with ThreadPoolExecutor(config.workers) as pool:
+    with ThreadPoolExecutor(max(config.workers, _HEADERS_AT_A_TIME)) as pool:
         headers = list(pool.map(read_input_header, find_inputs(config.micrographs)))
     matched = match_to_micrographs(read_input_particles(config.particles), headers, config.particles)
     ids = micrograph_ids([header.path for header in headers])

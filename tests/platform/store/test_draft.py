@@ -13,13 +13,21 @@ from hydrapicker.store.store import Store
 
 
 class Interrupted(Location):
-    """A real location where something happens just before the manifest is replaced."""
+    """A real location where something happens once, just after the manifest is read or just before it is replaced."""
 
-    happens: Callable[[], object] | None = None
+    happens_after_reading: Callable[[], object] | None = None
+    happens_before_writing: Callable[[], object] | None = None
+
+    def read_tagged(self, path: str) -> tuple[bytes, str] | None:
+        found = super().read_tagged(path)
+        if path.endswith("manifest.json") and self.happens_after_reading is not None:
+            happens, self.happens_after_reading = self.happens_after_reading, None
+            happens()
+        return found
 
     def write_if_unchanged(self, path: str, content: bytes, tag: str | None) -> None:
-        if path.endswith("manifest.json") and self.happens is not None:
-            happens, self.happens = self.happens, None
+        if path.endswith("manifest.json") and self.happens_before_writing is not None:
+            happens, self.happens_before_writing = self.happens_before_writing, None
             happens()
         super().write_if_unchanged(path, content, tag)
 
@@ -114,10 +122,11 @@ def test_one_of_another_input_is_left_alone(root, make_rows, filled):
     assert is_version_of(root, "v0002", make_rows(4, 1)[1])
 
 
-def test_a_commit_between_reading_and_writing_the_manifest_is_kept(root, make_rows, filled):
+@pytest.mark.parametrize("moment", ["happens_after_reading", "happens_before_writing"])
+def test_a_commit_between_reading_and_writing_the_manifest_is_kept(root, make_rows, filled, moment):
     location = Interrupted(root)
     ours, other = filled("ours", at=location), filled("other", seed=1)
-    location.happens = other.commit
+    setattr(location, moment, other.commit)
     version, _, unchanged, _ = ours.commit()
     assert (version, unchanged) == ("v0001", False)
     assert sorted(Store(root).manifest("toy").versions) == ["v0001", "v0002"]
@@ -147,6 +156,15 @@ def test_who_comes_second_with_the_same_content_removes_nothing(root, make_rows,
     assert is_version_of(root, "v0001", make_rows(4)[1])
 
 
+def test_who_comes_second_after_a_third_does_not_bring_its_version_back(root, filled):
+    location = Interrupted(root)
+    first, third = filled(at=location), filled("other", seed=1)
+    location.happens_before_writing = lambda: (filled().commit(), third.commit())
+    assert first.commit()[0::2] == ("v0001", True)
+    manifest = Store(root).manifest("toy")
+    assert (sorted(manifest.versions), manifest.current) == (["v0001", "v0002"], "v0002")
+
+
 def test_who_was_overtaken_cannot_commit_what_was_discarded(root, filled):
     first, second = filled(), filled()
     second.discard()
@@ -159,7 +177,7 @@ def test_who_was_overtaken_cannot_commit_what_was_discarded(root, filled):
 def test_a_draft_being_committed_is_not_discarded(root, make_rows, filled):
     location = Interrupted(root)
     ours = filled(at=location)
-    location.happens = lambda: filled().discard()
+    location.happens_before_writing = lambda: filled().discard()
     ours.commit()
     assert is_version_of(root, "v0001", make_rows(4)[1])
 
@@ -246,7 +264,7 @@ def test_a_base_that_is_no_longer_current_is_refused(root, make_rows, write_shar
     if moment == "before":
         other.commit()
     else:
-        location.happens = other.commit
+        location.happens_before_writing = other.commit
     with pytest.raises(StoreChangedError, match="another ingest made v0003 while this one appended to v0001; run the"):
         draft.commit()
     manifest = Store(root).manifest("toy")

@@ -137,6 +137,8 @@ class _CountingWriter:
         self.location, self.target = location, target
 
     def write(self, content) -> None:
+        if self.location.written == 0:
+            time.sleep(0.3)  # a slow store: whoever may run ahead, does
         self.target.write(content)
         self.location.written += 1
         self.location.largest = max(self.location.largest, len(content))
