@@ -4,35 +4,59 @@ One run, one set of micrographs (float16, synthetic), the same random order for 
 and from an S3 server on loopback (SeaweedFS). Every round measures every reader in a process of its own; the readers
 take turns, so that a machine that slows down slows them all, and medians are printed.
 
-*cold* is the first epoch of a fresh process; the files have been dropped from the operating system's memory as far as
-it allows. This reader then checks every checksum; nobody else does. *warm* is the best of the next epochs. *MB* is
-what memory grew by at its peak; for memmap it counts the file's pages.
+*cold* is the first epoch of a fresh process; local files have been dropped from the operating system's memory as far
+as it allows, and nothing is kept of what came from S3. This reader then checks every checksum, nobody else does. *warm*
+is the best of the next epochs. *MB* is what memory grew by at its peak; for memmap it counts the file's own pages.
 
-``--peers`` adds the other libraries, in an environment of their own that is made in ``--environment``.
+``--peers`` adds LitData, MosaicML Streaming, WebDataset and Ray Data; those that are missing are installed in the
+folder ``--environment``, which nothing else sees, and use the torch that is there.
 """
 
 import argparse
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import Any
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import numpy as np
 
-WARM_EPOCHS = 3
+HERE = Path(__file__).parent
+sys.path[1:1] = [str(HERE / "peers"), str(HERE.parent / "tests")]
+
+import xxhash  # noqa: E402
+from micrographs import Epoch, drop_from_memory, image, measure  # noqa: E402
+
+from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, footer_of, index_to_bytes  # noqa: E402
+from hydrapicker.store.layout import (  # noqa: E402
+    INDEX,
+    MANIFEST,
+    NORMALISATION,
+    Manifest,
+    VersionEntry,
+    shard_name,
+    shard_path,
+)  # fmt: skip
+from hydrapicker.store.location import Location  # noqa: E402
+from hydrapicker.store.store import Dataset, Store  # noqa: E402
+from hydrapicker.streaming.config import StreamingConfig  # noqa: E402
+from hydrapicker.streaming.plan import Minibatch, Source, plan_epoch  # noqa: E402
+from hydrapicker.streaming.reader import MinibatchReader  # noqa: E402
+
 PER_SHARD = 50
 NAME = "bench"
-Epoch = Callable[[list[Any]], Iterator[int]]
-"""Reads the minibatches of a plan and yields how many micrographs each batch had."""
+ALWAYS = {"parquet": "Parquet column of blobs", "mrcfile": "mrcfile, a file each"}
+PEERS = {"litdata": "LitData", "mosaicml": "MosaicML Streaming", "webdataset": "WebDataset", "ray-data": "Ray Data"}
+INSTALLED = (
+    "litdata==0.2.76 lightning-utilities obstore webdataset==1.0.2 braceexpand "
+    "mosaicml-streaming==0.13.0 Brotli zstd python-snappy cramjam catalogue"
+)
+"""Without what they depend on: torch is there, and torchvision for CUDA is gigabytes that no array needs."""
 
 
 # --- the readers; each runs in a process of its own ---
@@ -40,15 +64,11 @@ Epoch = Callable[[list[Any]], Iterator[int]]
 
 def this_reader(root: str, options: argparse.Namespace) -> Epoch:
     """The reader of hydrapicker, with all checks."""
-    from hydrapicker.store.store import Store
-    from hydrapicker.streaming.config import StreamingConfig
-    from hydrapicker.streaming.reader import MinibatchReader
-
     datasets = {NAME: Store(root).open(NAME)}
     config = StreamingConfig(connections=options.connections, cache=options.cache)
 
-    def epoch(plan: list[Any]) -> Iterator[int]:
-        with closing(MinibatchReader(datasets, plan, config)) as reader:
+    def epoch(number: int) -> Iterator[int]:
+        with closing(MinibatchReader(datasets, plan_of(datasets[NAME], number, options), config)) as reader:
             yield from map(len, reader)
 
     return epoch
@@ -56,8 +76,6 @@ def this_reader(root: str, options: argparse.Namespace) -> Epoch:
 
 def memmap(root: str, options: argparse.Namespace) -> Epoch:
     """What NumPy gives: micrographs of mapped shards copied into a batch, in the plan's order."""
-    from hydrapicker.store.store import Store
-
     dataset = Store(root).open(NAME)
     rows, mapped = list(dataset.rows), {}
     for number in range(len(rows)):
@@ -66,8 +84,8 @@ def memmap(root: str, options: argparse.Namespace) -> Epoch:
             mapped[path] = np.memmap(Path(root) / path, "<f2", "r").reshape(-1, options.side, options.side)
     where = [(mapped[dataset.path_of(n)[0]], row.offset // row.length) for n, row in enumerate(rows)]
 
-    def epoch(plan: list[Any]) -> Iterator[int]:
-        for minibatch in plan:
+    def epoch(number: int) -> Iterator[int]:
+        for minibatch in plan_of(dataset, number, options):
             yield len(np.stack([where[row][0][where[row][1]] for row in minibatch.rows]))
 
     return epoch
@@ -78,7 +96,7 @@ def memmap_sequential(root: str, options: argparse.Namespace) -> Epoch:
     shards = [np.memmap(path, "<f2", "r") for path in sorted(Path(root).glob(f"{NAME}/v0001/*.shard"))]
     images = [shard.reshape(-1, options.side, options.side) for shard in shards]
 
-    def epoch(plan: list[Any]) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[int]:
         for shard in images:
             for start in range(0, len(shard), options.batch):
                 yield len(np.array(shard[start : start + options.batch]))
@@ -93,8 +111,6 @@ def plain_gets(root: str, options: argparse.Namespace) -> Epoch:
     import boto3
     import urllib3
     from botocore.config import Config
-
-    from hydrapicker.store.store import Store
 
     dataset = Store(root).open(NAME)
     ranges = [dataset.path_of(number) for number in range(len(dataset))]
@@ -111,26 +127,9 @@ def plain_gets(root: str, options: argparse.Namespace) -> Epoch:
         assert len(content) == length
         return 1
 
-    def epoch(plan: list[Any]) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[int]:
         with ThreadPoolExecutor(options.connections) as pool:
-            yield from pool.map(get, [row for minibatch in plan for row in minibatch.rows])
-
-    return epoch
-
-
-def mrcfile_per_file(root: str, options: argparse.Namespace) -> Epoch:
-    """One MRC file per micrograph, as most programs keep them."""
-    import mrcfile
-
-    files = sorted((Path(root).parent / "mrc").iterdir())
-
-    def epoch(plan: list[Any]) -> Iterator[int]:
-        for minibatch in plan:
-            images = []
-            for row in minibatch.rows:
-                with mrcfile.open(files[row]) as file:
-                    images.append(file.data)
-            yield len(np.stack(images))
+            yield from pool.map(get, [row for minibatch in plan_of(dataset, number, options) for row in minibatch.rows])
 
     return epoch
 
@@ -139,44 +138,13 @@ READERS: dict[str, Callable[[str, argparse.Namespace], Epoch]] = {
     "memmap": memmap,
     "memmap-sequential": memmap_sequential,
     "this": this_reader,
-    "mrcfile": mrcfile_per_file,
     "plain-gets": plain_gets,
 }
 
 
-def measure(options: argparse.Namespace) -> dict[str, float]:
-    """Micrographs per second cold and warm, and megabytes, of one reader in this process."""
-    from hydrapicker.store.store import Store
-    from hydrapicker.streaming.plan import Source, plan_epoch
-
-    dataset = Store(options.root).open(NAME)
-    plans = [list(plan_epoch([Source.of(dataset)], 0, epoch, options.batch)) for epoch in range(1 + WARM_EPOCHS)]
-    drop_from_memory(Path(options.root))
-    epoch = READERS[options.work](options.root, options)
-    before = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")
-    speeds = []
-    for plan in plans:
-        start = time.perf_counter()
-        count = sum(epoch(plan))
-        speeds.append(count / (time.perf_counter() - start))
-        assert count == len(dataset)
-    return {"cold": speeds[0], "warm": max(speeds[1:]), "megabytes": resident("VmHWM") - before}
-
-
-def resident(name: str) -> float:
-    """Megabytes of memory of this process, at present (VmRSS) or at most (VmHWM)."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) / 1024
-
-
-def drop_from_memory(folder: Path) -> None:
-    """Ask the operating system to forget what it holds of the files."""
-    for path in folder.parent.rglob("*") if folder.is_dir() else ():
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def plan_of(dataset: Dataset, number: int, options: argparse.Namespace) -> list[Minibatch]:
+    """The order of an epoch."""
+    return list(plan_epoch([Source.of(dataset)], 0, number, options.batch))
 
 
 # --- the micrographs ---
@@ -184,12 +152,6 @@ def drop_from_memory(folder: Path) -> None:
 
 def write_micrographs(root: str, count: int, side: int) -> None:
     """Write a dataset of noise, all for training."""
-    import xxhash
-
-    from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, index_to_bytes
-    from hydrapicker.store.layout import INDEX, MANIFEST, NORMALISATION, Manifest, VersionEntry, shard_name, shard_path
-    from hydrapicker.store.location import Location
-
     location, rows = Location(root), list[Row]()
     for start in range(0, count, PER_SHARD):
         shard, content = shard_name(start // PER_SHARD), bytearray()
@@ -207,24 +169,10 @@ def write_micrographs(root: str, count: int, side: int) -> None:
         location.write(shard_path(NAME, "v0001", shard), bytes(content))
     index = index_to_bytes(rows, IndexMeta(NAME, 21, 120.0, "dark", NORMALISATION))
     location.write(f"{NAME}/v0001/{INDEX}", index)
-    micrographs, particles = {"train": count, "val": 0, "test": 0}, {"train": 0, "val": 0, "test": 0}
-    entry = VersionEntry(fingerprint_of(index), "2026-01-01T00:00:00+00:00", micrographs, particles)
+    counted = [{"train": number, "val": 0, "test": 0} for number in (count, 0)]
+    created = "2026-01-01T00:00:00+00:00"
+    entry = VersionEntry(fingerprint_of(index), created, *counted, len(index), *footer_of(index))
     location.write(f"{NAME}/{MANIFEST}", Manifest(NAME, "v0001", {"v0001": entry}).to_bytes())
-
-
-def image(number: int, side: int) -> "np.ndarray[Any, Any]":
-    """Noise, another for every number."""
-    return np.random.default_rng(number).normal(size=(side, side)).astype("<f2")
-
-
-def write_mrc_files(folder: Path, count: int, side: int) -> None:
-    """Write the same micrographs as a file each."""
-    import mrcfile
-
-    folder.mkdir()
-    for number in range(count):
-        with mrcfile.new(folder / f"{number:05d}.mrc") as file:
-            file.set_data(image(number, side))
 
 
 # --- the table ---
@@ -235,7 +183,7 @@ def run(command: list[str]) -> dict[str, float]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{done.stderr[-3000:]}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(json.loads(done.stdout.splitlines()[-1])) if done.stdout.strip().endswith("}") else {}
 
 
 def table(title: str, rows: dict[str, list[str]], rounds: int, reference: str) -> None:
@@ -258,52 +206,87 @@ def table(title: str, rows: dict[str, list[str]], rounds: int, reference: str) -
 
 def main(options: argparse.Namespace) -> None:
     """Write the micrographs, start the server and print both tables."""
-    shared = ["--micrographs", options.micrographs, "--side", options.side, "--batch", options.batch]
-    shared += ["--connections", options.connections]
-
-    def command(work: str, root: str, *more: str) -> list[str]:
-        return [sys.executable, __file__, "--work", work, "--root", root, *map(str, shared), *more]
-
+    print(f"{options.micrographs} micrographs of {options.side} x {options.side}, {options.batch} in a batch,", end=" ")
+    print(f"{os.cpu_count()} cores, median of {options.rounds}")
+    shown = ALWAYS | (PEERS if options.peers else {})
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        local = str(folder / "local" / "store")
-        write_micrographs(local, options.micrographs, options.side)
-        write_mrc_files(folder / "local" / "mrc", options.micrographs, options.side)
-        print(f"{options.micrographs} micrographs of {options.side} x {options.side}, {options.batch} in a batch,")
-        print(f"{os.cpu_count()} cores, median of {options.rounds}")
+        environment = Path(options.environment or folder / "environment")
+        if options.peers:
+            install(environment)
+        os.environ["PYTHONPATH"] = str(environment)
+        local = folder / "local"
+        write_micrographs(str(local / "store"), options.micrographs, options.side)
+        for name in shown:
+            if name != "ray-data":  # which reads the Parquet file
+                run(peer("write", name, local, options))
         rows = {
-            "memmap copied into a batch": command("memmap", local),
-            "memmap in sequence": command("memmap-sequential", local),
-            "this reader": command("this", local),
-            "mrcfile, a file each": command("mrcfile", local),
+            "memmap copied into a batch": ours("memmap", str(local / "store"), options),
+            "memmap in sequence": ours("memmap-sequential", str(local / "store"), options),
+            "this reader": ours("this", str(local / "store"), options),
         }
+        rows |= {title: peer("read", name, local, options) for name, title in shown.items()}
         table("from the local disk", rows, options.rounds, "memmap copied into a batch")
-
-        from s3_server import s3_server
-
-        (folder / "s3").mkdir()
-        server = stack.enter_context(s3_server(folder / "s3"))
-        os.environ.update(server.environment)
-        import boto3
-
-        boto3.client("s3").create_bucket(Bucket=NAME)
-        remote = f"s3://{NAME}/store"
-        write_micrographs(remote, options.micrographs, options.side)
+        store = stack.enter_context(s3_with(folder, local, options))
         rows = {
-            "plain concurrent ranged GETs": command("plain-gets", remote),
-            "this reader": command("this", remote),
-            "this reader, with a disk cache": command("this", remote, "--cache", str(folder / "cache")),
+            "plain concurrent ranged GETs": ours("plain-gets", store, options),
+            "this reader": ours("this", store, options),
+            "this reader, with a disk cache": ours("this", store, options, "--cache", str(folder / "cache")),
         }
+        rows |= {t: peer("read", n, local, options, f"s3://{NAME}/{n}") for n, t in shown.items() if n != "mrcfile"}
         table("from S3 on loopback", rows, options.rounds, "plain concurrent ranged GETs")
 
 
+def ours(work: str, root: str, options: argparse.Namespace, *more: str) -> list[str]:
+    """The command that measures a reader of this file."""
+    numbers = {"micrographs": options.micrographs, "side": options.side, "batch": options.batch}
+    numbers["connections"] = options.connections
+    given = [f"--{name}={value}" for name, value in numbers.items()]
+    return [sys.executable, __file__, "--work", work, "--root", root, *given, *more]
+
+
+def peer(task: str, name: str, folder: Path, options: argparse.Namespace, *url: str) -> list[str]:
+    """The command that writes for, or measures, another library's reader."""
+    place = folder / ("parquet" if name == "ray-data" else name)
+    numbers = [str(number) for number in (options.micrographs, options.side, options.batch)]
+    url = tuple(part.replace("ray-data", "parquet") for part in url)
+    return [sys.executable, str(HERE / "peers" / "readers.py"), task, name, str(place), *numbers, *url]
+
+
+def install(environment: Path) -> None:
+    """Install the other libraries in a folder, unless they are there."""
+    if not environment.exists():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(environment)]
+        subprocess.run([*pip, *INSTALLED.split()], check=True)
+
+
+@contextmanager
+def s3_with(folder: Path, local: Path, options: argparse.Namespace) -> Iterator[str]:
+    """Run an S3 server that holds the micrographs in every form; gives the URL of our store."""
+    import boto3
+    from s3_server import s3_server
+
+    (folder / "s3").mkdir()
+    with s3_server(folder / "s3") as server:
+        os.environ.update(server.environment, S3_ENDPOINT_URL=server.endpoint)
+        bucket = boto3.resource("s3").create_bucket(Bucket=NAME)
+        write_micrographs(f"s3://{NAME}/store", options.micrographs, options.side)
+        for path in local.rglob("*"):
+            if path.is_file() and path.relative_to(local).parts[0] not in ("store", "mrcfile"):
+                bucket.upload_file(str(path), path.relative_to(local).as_posix())
+        yield f"s3://{NAME}/store"
+
+
 def parsed() -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--micrographs", type=int, default=400)
     parser.add_argument("--side", type=int, default=800, help="pixels")
     parser.add_argument("--batch", type=int, default=4, help="micrographs in a minibatch")
     parser.add_argument("--connections", type=int, default=8, help="threads that read from S3")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", action="store_true", help="measure other libraries too")
+    parser.add_argument("--environment", help="folder for other libraries, kept for the next time")
     parser.add_argument("--work", choices=READERS, help=argparse.SUPPRESS)
     parser.add_argument("--root", help=argparse.SUPPRESS)
     parser.add_argument("--cache", help=argparse.SUPPRESS)
@@ -313,6 +296,10 @@ def parsed() -> argparse.Namespace:
 if __name__ == "__main__":
     given = parsed()
     if given.work:
-        print(json.dumps(measure(given)))
+        reader = READERS[given.work](given.root, given)
+        drop_from_memory(Path(given.root))
+        if given.cache:
+            shutil.rmtree(given.cache, ignore_errors=True)
+        print(json.dumps(measure(reader, given.micrographs)))
     else:
         main(given)
