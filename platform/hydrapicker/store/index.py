@@ -134,7 +134,7 @@ def index_from_bytes(content: bytes, where: str) -> tuple[pa.Table, IndexMeta]:
     try:
         with pq.ParquetFile(io.BytesIO(content), read_dictionary=_REPEATED) as file:
             meta = meta_of(file.metadata.metadata or {}, where)
-            return file.read(_SCHEMA.names), meta
+            return file.read().select(_SCHEMA.names), meta
     except StoreError:
         raise
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:

@@ -77,7 +77,7 @@ def read_outline(location: Location, path: str, entry: VersionEntry) -> Outline:
         When the index is damaged, or of a format version that is not known.
     """
     where = location.url(path)
-    if entry.footer_bytes == 0 or entry.index_bytes < WHOLE_BELOW_BYTES:
+    if entry.index_bytes < WHOLE_BELOW_BYTES:  # also where the manifest, of format version 1, does not say
         content = _until_intact(where, lambda: _whole(location, path, entry))
         return _outline(pa.BufferReader(content), None, where)
     footer = _until_intact(where, lambda: _footer(location, path, entry))

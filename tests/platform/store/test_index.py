@@ -104,6 +104,24 @@ def test_what_is_no_index_is_refused(content):
         index_from_bytes(content, "here")
 
 
+def test_an_index_without_a_column_is_refused(make_rows, meta):
+    table = pq.read_table(io.BytesIO(index_to_bytes(make_rows(2)[0], meta("toy"))))
+    sink = io.BytesIO()
+    pq.write_table(table.drop_columns("checksum"), sink)
+    with pytest.raises(StoreError, match=r"here: not a dataset's index .*checksum"):
+        index_from_bytes(sink.getvalue(), "here")
+
+
+def test_columns_of_others_are_left_alone(make_rows, meta):
+    rows, _ = make_rows(2)
+    table = pq.read_table(io.BytesIO(index_to_bytes(rows, meta("toy"))))
+    sink = io.BytesIO()
+    pq.write_table(table.append_column("note", [["a", "b"]]), sink)
+    found, _ = index_from_bytes(sink.getvalue(), "here")
+    assert found.column_names == table.column_names
+    assert rows_of(found) == tuple(rows)
+
+
 def test_a_parquet_file_of_something_else_is_refused():
     sink = io.BytesIO()
     pd.DataFrame({"a": [1]}).to_parquet(sink)

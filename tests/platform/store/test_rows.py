@@ -35,6 +35,8 @@ def test_they_are_indexed_as_a_tuple_is(data, pair_of_nine):
     before, rows = pair_of_nine
     index = data.draw(st.one_of(st.integers(-9, 8), st.slices(9)))
     assert rows[index] == before[index]
+    if isinstance(index, int):
+        np.testing.assert_array_equal(rows[index].particles, before[index].particles)
 
 
 @pytest.fixture(scope="module")
