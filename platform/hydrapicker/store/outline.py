@@ -89,7 +89,9 @@ def read_rows(location: Location, path: str, entry: VersionEntry) -> Rows:
     """Read all rows; parameters and errors as of :func:`read_outline`."""
     where = location.url(path)
     content = _until_intact(where, lambda: _whole(location, path, entry))
-    return Rows(index_from_bytes(content, where)[0])
+    rows = Rows(index_from_bytes(content, where)[0])
+    pa.default_memory_pool().release_unused()  # of a million micrographs that is more than the rows
+    return rows
 
 
 def _until_intact(where: str, fetch: Callable[[], T]) -> T:

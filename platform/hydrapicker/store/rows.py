@@ -69,13 +69,17 @@ class Rows(Sequence[Row]):
     def __init__(self, table: pa.Table) -> None:
         self._length: int = table.num_rows
         self._values = {name: _values(table.column(name)) for name in PLAIN_COLUMNS}
-        particles = _one_array(table.column("particles"))
+        pieces = table.column("particles").chunks  # piece by piece, as points take more memory than all the rest
         self._bounds = np.zeros(self._length + 1, np.int64)
-        np.cumsum(particles.value_lengths().to_numpy(zero_copy_only=False), out=self._bounds[1:])
-        points = particles.flatten()
-        self._points = np.empty((len(points), 2), np.float32)
-        for axis, name in enumerate("xy"):
-            self._points[:, axis] = points.field(name).to_numpy()
+        counts = [piece.value_lengths().to_numpy() for piece in pieces]
+        np.cumsum(np.concatenate([np.empty(0, np.int64), *counts]), out=self._bounds[1:])
+        self._points = np.empty((self._bounds[-1], 2), np.float32)
+        start = 0
+        for piece in pieces:
+            points = piece.flatten()
+            for axis, name in enumerate("xy"):
+                self._points[start : start + len(points), axis] = points.field(name).to_numpy()
+            start += len(points)
         self._points.setflags(write=False)
         self._getters = [*(_getter(values) for values in self._values.values()), self._particles]
 
@@ -111,14 +115,10 @@ class Rows(Sequence[Row]):
         return self._points[self._bounds[number] : self._bounds[number + 1]]
 
 
-def _one_array(column: pa.ChunkedArray) -> pa.Array:
-    """Return a column as one array: a view of it where it is in one piece."""
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
 def _values(column: pa.ChunkedArray) -> pa.Array:
     """Return a column's values in one piece, strings that repeat themselves only once."""
-    return _one_array(column.unify_dictionaries())
+    column = column.unify_dictionaries()
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _getter(values: pa.Array) -> Callable[[int], Any]:
