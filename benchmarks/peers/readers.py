@@ -52,7 +52,9 @@ def read_litdata(folder: Path, url: str, count: int, batch: int) -> Epoch:
 
     options: dict[str, Any] = {}
     if url:
-        os.environ["AWS_ALLOW_HTTP"] = "true"
+        from litdata.streaming import downloader
+
+        downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = "true"  # the server on loopback speaks no TLS
         options = {"storage_options": {"endpoint_url": os.environ["AWS_ENDPOINT_URL"]}, "cache_dir": str(folder)}
     data = StreamingDataset(url or str(folder), shuffle=True, drop_last=False, **options)
     loader = StreamingDataLoader(data, batch_size=batch, num_workers=0, collate_fn=lambda samples: samples)

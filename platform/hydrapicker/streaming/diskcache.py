@@ -25,6 +25,8 @@ _CHECKSUM = re.compile(r"[0-9a-f]{32}")
 _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.[0-9a-f]{16}\.tmp")
 _LEFT_BEHIND_SECONDS = 3600.0
 """Age at which an unfinished file is one of a process that died."""
+_USED_ANEW_SECONDS = 60.0
+"""A use is noted when the last one was so long ago; noting every one would write to the disk at every reading."""
 _UNDER_WAY = math.inf
 """Time of last use of a file that is being written: it counts, and it stays."""
 _KEPT_SHARE = 0.9
@@ -72,9 +74,11 @@ class DiskCache:
         path = self._path(checksum)
         try:
             with path.open("rb", buffering=0) as file:
-                if os.fstat(file.fileno()).st_size != len(buffer) or file.readinto(buffer) != len(buffer):
+                found = os.fstat(file.fileno())
+                if found.st_size != len(buffer) or file.readinto(buffer) != len(buffer):
                     return False
-                os.utime(file.fileno())
+                if time.time() - found.st_mtime > _USED_ANEW_SECONDS:
+                    os.utime(file.fileno())
                 return True
         except OSError:
             return False

@@ -100,6 +100,10 @@ class Fetcher:
             self._cache = DiskCache(Path(config.cache), int(config.cache_gigabytes * 1e9))
         self._ranges = range_reader(location, config.connections, budget)
 
+    def near(self, row: Row) -> bool:
+        """Tell whether a micrograph seems to be on a local disk."""
+        return not self.remote or (self._cache is not None and self._cache.has(row.checksum))
+
     def group(self, window: Iterable[Wanted]) -> list[Group]:
         """Say which micrographs are fetched together, those needed first first."""
         pieces = []
@@ -110,7 +114,7 @@ class Fetcher:
             groups = merge(pieces)
         else:  # those in the cache must not make requests longer; they come by themselves
             needed = {piece.purpose: number for number, piece in enumerate(pieces)}
-            cached = [piece for piece in pieces if self._cache.has(piece.purpose.row.checksum)]
+            cached = [piece for piece in pieces if self.near(piece.purpose.row)]
             alone = {piece.purpose for piece in cached}
             groups = merge(piece for piece in pieces if piece.purpose not in alone) + [(piece,) for piece in cached]
             groups.sort(key=lambda group: min(needed[piece.purpose] for piece in group))

@@ -64,10 +64,9 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
         config: StreamingConfig | None = None,
     ) -> None:
         self._datasets, self._config = datasets, config or StreamingConfig()
-        self._bound = int(self._config.buffer_megabytes * 1e6)
-        self._thread_count = self._config.connections
-        if all(dataset.location.local_folder is not None for dataset in datasets.values()):
-            self._bound, self._thread_count = min(self._bound, _LOCAL_BYTES), _LOCAL_THREADS
+        self._bound = self._room = int(self._config.buffer_megabytes * 1e6)
+        local = all(dataset.location.local_folder is not None for dataset in datasets.values())
+        self._thread_count = _LOCAL_THREADS if local else self._config.connections
         self._buffers = Buffers(self._bound)
         self._waiting = ((m, [datasets[m.dataset].rows[row] for row in m.rows]) for m in minibatches)
         self._next = next(self._waiting, None)
@@ -112,7 +111,7 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
 
     def _read_ahead(self) -> None:
         """Send off what there is room for, once half of the room is free: neighbours are merged within one go."""
-        if self._ahead and self.buffered_bytes > self._bound // 2:
+        if self._ahead and self.buffered_bytes > self._room // 2:
             return
         with self._closing:
             if self._closed:
@@ -121,9 +120,10 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             while self._next is not None:
                 minibatch, rows = self._next
                 size = _PIXEL.itemsize * sum(row.height * row.width for row in rows)
-                if self._ahead and self.buffered_bytes + size > self._bound:
-                    break
                 fetcher = self._fetcher_of(minibatch)
+                self._room = min(self._bound, _LOCAL_BYTES) if all(map(fetcher.near, rows)) else self._bound
+                if self._ahead and self.buffered_bytes + size > self._room:
+                    break
                 window.setdefault(fetcher, []).extend(self._begin(minibatch, rows, size))
                 self._next = next(self._waiting, None)
             for fetcher, needed in window.items():
