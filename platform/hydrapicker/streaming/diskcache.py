@@ -70,12 +70,16 @@ class DiskCache:
         return self._path(checksum).is_file()
 
     def read_into(self, checksum: str, buffer: memoryview) -> bool:
-        """Fill the buffer with a micrograph's bytes; False when it is not there or not of this length."""
+        """Fill the buffer with a micrograph's bytes; False when it is not there.
+
+        One of another length is damaged, and removed.
+        """
         path = self._path(checksum)
         try:
             with path.open("rb", buffering=0) as file:
                 found = os.fstat(file.fileno())
                 if found.st_size != len(buffer) or file.readinto(buffer) != len(buffer):
+                    self.drop(checksum)
                     return False
                 if time.time() - found.st_mtime > _USED_ANEW_SECONDS:
                     os.utime(file.fileno())

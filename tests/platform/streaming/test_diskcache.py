@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 import sys
@@ -117,8 +118,16 @@ def test_a_file_of_another_length_is_no_hit(tmp_path, damage):
     add(cache, 1)
     cache._path(checksum(1)).write_bytes(damage)
     assert read(cache, 1) is None
+    add(cache, 1)
+    assert read(cache, 1) == content(1)
+
+
+def test_what_is_dropped_can_be_added_again(tmp_path):
+    cache = DiskCache(tmp_path, 10 * SIZE)
+    add(cache, 1)
     cache.drop(checksum(1))
     cache.drop(checksum(1))
+    assert not cache.has(checksum(1))
     add(cache, 1)
     assert read(cache, 1) == content(1)
 
@@ -146,6 +155,45 @@ def test_a_disk_that_fails_is_said_once_and_reading_goes_on(tmp_path):
     add(cache, 3)  # a second warning would be an error here
     assert not cache.has(checksum(3))
     assert read(cache, 1) == content(1)
+
+
+def test_half_a_file_is_never_seen(tmp_path, monkeypatch):
+    cache = DiskCache(tmp_path, 10 * SIZE)
+
+    def disk_full(path: Path, content) -> None:
+        with path.open("wb") as file:
+            file.write(content[: SIZE // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
+    with pytest.warns(RuntimeWarning, match="No space left on device"):
+        add(cache, 1)
+    assert cached_files(tmp_path) == []
+
+
+BOOKING = """
+import sys
+import xxhash
+from pathlib import Path
+from hydrapicker.streaming.diskcache import DiskCache
+cache = DiskCache(Path(sys.argv[1]), 10**9)
+contents = [f"{sys.argv[2]} {number}".encode() for number in range(500)]
+sys.stdin.read()
+for content in contents:
+    cache.add(xxhash.xxh3_128_hexdigest(content), memoryview(content))
+"""
+
+
+def test_processes_book_what_they_add_one_after_the_other(tmp_path):
+    command = [sys.executable, "-c", BOOKING, str(tmp_path)]
+    running = [subprocess.Popen([*command, str(seed)], stdin=subprocess.PIPE) for seed in range(3)]
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait() for process in running] == [0, 0, 0]
+    assert len(cached_files(tmp_path)) == 1_500
+    (lock,) = tmp_path.rglob("lock")
+    assert int(lock.read_text()) == bytes_in(tmp_path)
 
 
 PROCESS = """

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -141,16 +142,20 @@ def test_what_may_pass_is_tried_again(on_s3, s3, monkeypatch, kind):
 
 
 def test_connections_and_signatures_are_used_again(on_s3, s3, monkeypatch):
-    signed = set()
-    with fault_proxy(s3.endpoint, only=lambda method, target: not signed.add(target)) as proxy:
+    signed, connected, connect = set(), [], HTTPConnection.connect
+
+    def counted(connection: HTTPConnection) -> None:
+        connected.append(connection)
+        connect(connection)
+
+    monkeypatch.setattr(HTTPConnection, "connect", counted)
+    with fault_proxy(s3.endpoint, {"flipped": 1.0}, only=lambda method, target: bool(signed.add(target))) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
-        proxy.rates = {"flipped": 1.0}  # so that `only` is asked
         with reading(Location(on_s3)) as reader:
-            before = threading.active_count()
             for offset in range(20):
                 read(reader, offset, 100)
-            assert threading.active_count() <= before + 1  # the proxy has a thread per connection
-    assert len(signed) == 1
+        assert proxy.requests.total() == 20
+    assert (len(signed), len(connected)) == (1, 1)
 
 
 def test_a_dead_server_is_one_line_after_the_budget(on_s3, monkeypatch):

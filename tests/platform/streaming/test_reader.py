@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -375,6 +376,17 @@ def test_damage_is_never_cached(write_images, on_s3, cached):
     with pytest.raises(StoreError, match="is damaged"):
         read(dataset, [Minibatch(dataset.name, (2,), 0)], cached)
     assert [path.name for path in Path(cached.cache).rglob("*") if path.is_file()] == ["lock"]
+
+
+def test_what_was_evicted_is_checked_when_it_comes_again(write_images, on_s3, cached):
+    dataset, images = write_images(on_s3, 4)
+    plan = minibatches(dataset)
+    for _ in range(2):
+        assert same(read(dataset, plan, cached), plan, images)
+    shutil.rmtree(cached.cache)
+    flip_bit(Location(on_s3), dataset, 2)
+    with pytest.raises(StoreError, match="is damaged"):
+        read(dataset, plan, cached)
 
 
 def test_a_local_store_needs_no_cache(write_images, tmp_path, cached):
