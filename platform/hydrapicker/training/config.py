@@ -1,7 +1,7 @@
 """What a training run can be told; the command line, the YAML file and the MLflow parameters are this one tree."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hydrapicker.errors import InvalidInputError
@@ -118,7 +118,11 @@ class TrainConfig:
     stage1: StageConfig = field(
         default_factory=lambda: StageConfig(epochs=5000, optimiser="adam", learning_rate=1e-3, restart_epochs=40)
     )
-    stage2: StageConfig = field(default_factory=lambda: StageConfig(epochs=100, optimiser="sgd", learning_rate=5e-4))
+    # Sgd's step is as long as the gradient, whose norm settles at 2 to 3: twice that keeps one minibatch from undoing
+    # what a head has learnt. Adam's step, in stage 1, does not depend on the gradient's length.
+    stage2: StageConfig = field(
+        default_factory=lambda: StageConfig(epochs=100, optimiser="sgd", learning_rate=5e-4, clip_norm=5.0)
+    )
     loop: LoopConfig = field(default_factory=LoopConfig)
     streaming: StreamingConfig = field(default_factory=StreamingConfig)
     store: str | None = None
@@ -150,7 +154,7 @@ def demo() -> TrainConfig:
         network=NetworkConfig(width=12, dropout=0.1),
         augmentation=AugmentationConfig(crop_px=256),
         stage1=StageConfig(epochs=55, optimiser="adam", learning_rate=1e-3),
-        stage2=StageConfig(epochs=45, optimiser="sgd", learning_rate=5e-4),
+        stage2=replace(TrainConfig().stage2, epochs=45),
         loop=LoopConfig(minibatches_per_step=2, workers=2, validate_every=5),
     )
 
