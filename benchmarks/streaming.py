@@ -20,9 +20,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -67,9 +68,9 @@ def this_reader(root: str, options: argparse.Namespace) -> Epoch:
     datasets = {NAME: Store(root).open(NAME)}
     config = StreamingConfig(connections=options.connections, cache=options.cache)
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Sequence[Any]]:
         with closing(MinibatchReader(datasets, plan_of(datasets[NAME], number, options), config)) as reader:
-            yield from map(len, reader)
+            yield from reader
 
     return epoch
 
@@ -84,9 +85,9 @@ def memmap(root: str, options: argparse.Namespace) -> Epoch:
             mapped[path] = np.memmap(Path(root) / path, "<f2", "r").reshape(-1, options.side, options.side)
     where = [(mapped[dataset.path_of(n)[0]], row.offset // row.length) for n, row in enumerate(rows)]
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Sequence[Any]]:
         for minibatch in plan_of(dataset, number, options):
-            yield len(np.stack([where[row][0][where[row][1]] for row in minibatch.rows]))
+            yield np.stack([where[row][0][where[row][1]] for row in minibatch.rows])
 
     return epoch
 
@@ -96,10 +97,10 @@ def memmap_sequential(root: str, options: argparse.Namespace) -> Epoch:
     shards = [np.memmap(path, "<f2", "r") for path in sorted(Path(root).glob(f"{NAME}/v0001/*.shard"))]
     images = [shard.reshape(-1, options.side, options.side) for shard in shards]
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Sequence[Any]]:
         for shard in images:
             for start in range(0, len(shard), options.batch):
-                yield len(np.array(shard[start : start + options.batch]))
+                yield np.array(shard[start : start + options.batch])
 
     return epoch
 
@@ -120,16 +121,15 @@ def plain_gets(root: str, options: argparse.Namespace) -> Epoch:
     urls = {path: client.generate_presigned_url("get_object", key) for path, key in keys.items()}
     connections = urllib3.PoolManager(maxsize=options.connections)
 
-    def get(row: int) -> int:
+    def get(row: int) -> None:
         path, offset, length = ranges[row]
         wanted = {"Range": f"bytes={offset}-{offset + length - 1}"}
-        content = connections.request("GET", urls[path], headers=wanted).data
-        assert len(content) == length
-        return 1
+        assert len(connections.request("GET", urls[path], headers=wanted).data) == length
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Sequence[Any]]:
         with ThreadPoolExecutor(options.connections) as pool:
-            yield from pool.map(get, [row for minibatch in plan_of(dataset, number, options) for row in minibatch.rows])
+            rows = [row for minibatch in plan_of(dataset, number, options) for row in minibatch.rows]
+            yield list(pool.map(get, rows))
 
     return epoch
 

@@ -25,12 +25,12 @@ Writer = Callable[[Path, int, int], None]
 Reader = Callable[[Path, str, int, int], Epoch]
 
 
-def as_array(batch: Any) -> int:
-    """Make sure that a batch is an array of pixels in memory, and count it."""
+def as_array(batch: Any) -> Any:
+    """Make sure that a batch is an array of pixels in memory."""
     pixels = np.asarray(batch)
     assert pixels.dtype == np.float16
     assert pixels.ndim == 3
-    return len(pixels)
+    return pixels
 
 
 # --- LitData ---
@@ -59,7 +59,7 @@ def read_litdata(folder: Path, url: str, count: int, batch: int) -> Epoch:
     data = StreamingDataset(url or str(folder), shuffle=True, drop_last=False, **options)
     loader = StreamingDataLoader(data, batch_size=batch, num_workers=0, collate_fn=lambda samples: samples)
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Any]:
         for samples in loader:
             yield as_array(np.stack([sample["image"] for sample in samples]))
 
@@ -96,7 +96,7 @@ def read_mosaicml(folder: Path, url: str, count: int, batch: int) -> Epoch:
     remote = {"remote": url} if url else {}
     data = StreamingDataset(local=str(folder), shuffle=True, batch_size=batch, num_canonical_nodes=1, **remote)
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Any]:
         samples = []
         for sample in data:
             samples.append(sample["image"])
@@ -137,7 +137,7 @@ def read_webdataset(folder: Path, url: str, count: int, batch: int) -> Epoch:
         urls = [f"file:{folder}/{name}" for name in names]
     data = webdataset.WebDataset(urls, shardshuffle=len(urls)).shuffle(200).decode().to_tuple("npy")
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Any]:
         for (images,) in data.batched(batch, collation_fn=lambda samples: [[sample[0] for sample in samples]]):
             yield as_array(np.stack(images))
 
@@ -168,7 +168,7 @@ def read_parquet(folder: Path, url: str, count: int, batch: int) -> Epoch:
         source = folder / "micrographs.parquet"
     file = pq.ParquetFile(source)
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Any]:
         order = np.random.default_rng(number).permutation(count).tolist()
         for start in range(0, count, batch):
             blobs = [file.read_row_group(row).column("image")[0].as_buffer() for row in order[start : start + batch]]
@@ -194,7 +194,7 @@ def read_ray_data(folder: Path, url: str, count: int, batch: int) -> Epoch:
         filesystem = pyarrow.fs.S3FileSystem(endpoint_override=endpoint, region=os.environ["AWS_DEFAULT_REGION"])
     data = ray.data.read_parquet(source, filesystem=filesystem)
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Any]:
         batches = data.iter_batches(batch_size=batch, local_shuffle_buffer_size=50, local_shuffle_seed=number)
         for got in batches:
             side = int((len(got["image"][0]) // 2) ** 0.5)
@@ -221,7 +221,7 @@ def read_mrcfile(folder: Path, url: str, count: int, batch: int) -> Epoch:
         with mrcfile.open(folder / f"{number:05d}.mrc") as file:
             return file.data
 
-    def epoch(number: int) -> Iterator[int]:
+    def epoch(number: int) -> Iterator[Any]:
         order = np.random.default_rng(number).permutation(count).tolist()
         for start in range(0, count, batch):
             yield as_array(np.stack([read(row) for row in order[start : start + batch]]))

@@ -1,26 +1,21 @@
 """Fetching micrographs of one store: from its files or the disk cache, and every one checked when it first arrives."""
 
-import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import SimpleQueue
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
 from hydrapicker.store.damage import damaged
-from hydrapicker.store.index import Row
-from hydrapicker.store.layout import shard_path
 from hydrapicker.store.location import Location
 from hydrapicker.store.ranges import NotThereError, range_reader
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.streaming.diskcache import DiskCache
 from hydrapicker.streaming.merge import LARGEST_GAP, Piece, merge
+from hydrapicker.streaming.places import Places
 
 __all__ = ["Answers", "Fetcher", "Group", "Wanted"]
 
@@ -32,48 +27,35 @@ _NOWHERE = memoryview(bytearray(LARGEST_GAP))
 """Where the bytes between two pieces go; nobody reads them."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Wanted:
     """A micrograph and where its bytes belong.
 
     Attributes:
         dataset: Its dataset.
-        number: Its row number.
-        row: Its row.
+        places: The dataset's places.
+        row: Its row number.
         into: Memory of just its length.
         answers: Where (row number, None or why it could not be had) goes once it is fetched.
     """
 
     dataset: Dataset
-    number: int
-    row: Row
+    places: Places
+    row: int
     into: memoryview
     answers: Answers
 
+    @property
+    def checksum(self) -> str:
+        """What its bytes must have, xxh3-128 in hex."""
+        return self.dataset.rows[self.row].checksum
+
     def intact(self) -> bool:
         """Tell whether the bytes are those that were ingested."""
-        return xxhash.xxh3_128_hexdigest(self.into) == self.row.checksum
+        return xxhash.xxh3_128_hexdigest(self.into) == self.checksum
 
 
 Group = tuple[Piece[Wanted], ...]
-
-
-class _Arrived:
-    """Which micrographs have been checked in this process, so that a local disk is trusted from then on."""
-
-    def __init__(self) -> None:
-        self._known: WeakKeyDictionary[Dataset, NDArray[np.bool_]] = WeakKeyDictionary()
-        self._lock = threading.Lock()
-
-    def of(self, dataset: Dataset) -> NDArray[np.bool_]:
-        with self._lock:
-            known = self._known.get(dataset)
-            if known is None:
-                known = self._known[dataset] = np.zeros(len(dataset), np.bool_)
-            return known
-
-
-_arrived = _Arrived()
 
 
 class Fetcher:
@@ -100,21 +82,18 @@ class Fetcher:
             self._cache = DiskCache(Path(config.cache), int(config.cache_gigabytes * 1e9))
         self._ranges = range_reader(location, config.connections, budget)
 
-    def near(self, row: Row) -> bool:
+    def near(self, dataset: Dataset, row: int) -> bool:
         """Tell whether a micrograph seems to be on a local disk."""
-        return not self.remote or (self._cache is not None and self._cache.has(row.checksum))
+        return not self.remote or (self._cache is not None and self._cache.has(dataset.rows[row].checksum))
 
     def group(self, window: Iterable[Wanted]) -> list[Group]:
         """Say which micrographs are fetched together, those needed first first."""
-        pieces = []
-        for wanted in window:
-            path = shard_path(wanted.dataset.name, wanted.dataset.version, wanted.row.shard)
-            pieces.append(Piece(path, wanted.row.offset, len(wanted.into), wanted))
+        pieces = [Piece(*wanted.places.start(wanted.row), len(wanted.into), wanted) for wanted in window]
         if self._cache is None:
             groups = merge(pieces)
         else:  # those in the cache must not make requests longer; they come by themselves
             needed = {piece.purpose: number for number, piece in enumerate(pieces)}
-            cached = [piece for piece in pieces if self.near(piece.purpose.row)]
+            cached = [piece for piece in pieces if self.near(piece.purpose.dataset, piece.purpose.row)]
             alone = {piece.purpose for piece in cached}
             groups = merge(piece for piece in pieces if piece.purpose not in alone) + [(piece,) for piece in cached]
             groups.sort(key=lambda group: min(needed[piece.purpose] for piece in group))
@@ -162,9 +141,8 @@ class Fetcher:
 
     def _check(self, piece: Piece[Wanted]) -> StoreError | None:
         """Check what has just been read, and fetch it anew while it came by a network and is wrong."""
-        wanted = piece.purpose
-        arrived = _arrived.of(wanted.dataset)
-        if not self.remote and arrived[wanted.number]:
+        wanted, checked = piece.purpose, piece.purpose.places.checked
+        if not self.remote and checked[wanted.row]:
             return None
         for attempt in range(1 + (_REFETCHES if self.remote else 0)):
             try:
@@ -173,22 +151,22 @@ class Fetcher:
             except StoreError as error:
                 return error
             if wanted.intact():
-                arrived[wanted.number] = not self.remote
+                checked[wanted.row] = not self.remote
                 if self._cache is not None:
-                    self._cache.add(wanted.row.checksum, wanted.into)
+                    self._cache.add(wanted.checksum, wanted.into)
                 return None
         return _damaged(wanted, "its checksum does not match")
 
     def _read_cached(self, cache: DiskCache, wanted: Wanted) -> bool:
         """Read from the disk cache; checked when it is first read by this process."""
-        if not cache.read_into(wanted.row.checksum, wanted.into):
+        if not cache.read_into(wanted.checksum, wanted.into):
             return False
-        arrived = _arrived.of(wanted.dataset)
-        if not arrived[wanted.number]:
+        checked = wanted.places.checked
+        if not checked[wanted.row]:
             if not wanted.intact():
-                cache.drop(wanted.row.checksum)
+                cache.drop(wanted.checksum)
                 return False
-            arrived[wanted.number] = True
+            checked[wanted.row] = True
         return True
 
 
@@ -197,5 +175,5 @@ def _end(piece: Piece[Wanted]) -> int:
 
 
 def _damaged(wanted: Wanted, reason: str) -> StoreError:
-    dataset, row = wanted.dataset, wanted.row
+    dataset, row = wanted.dataset, wanted.dataset.rows[wanted.row]
     return damaged(dataset.name, dataset.version, row.shard, row.id, reason)

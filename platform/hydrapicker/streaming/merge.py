@@ -16,7 +16,7 @@ MOST_PIECES = 256
 """Pieces of a merged range; one call of the operating system takes about 1,000 buffers, gaps included."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Piece(Generic[T]):
     """Bytes that somebody wants.
 

@@ -3,24 +3,25 @@
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
-from hydrapicker.store.index import Row
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.buffers import Buffers
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.streaming.fetch import Answers, Fetcher, Group, Wanted
+from hydrapicker.streaming.places import places_of
 from hydrapicker.streaming.plan import Minibatch
 
 __all__ = ["MinibatchReader"]
 
-_LOCAL_THREADS = 2
-_LOCAL_BYTES = 16_000_000
+_LOCAL_THREADS = 1
+_LOCAL_BYTES = 8_000_000
 """What is held of a local disk, which needs no more: so it stays in the processor's cache until it is used."""
 _PIXEL = np.dtype("<f2")
 
@@ -65,10 +66,10 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
     ) -> None:
         self._datasets, self._config = datasets, config or StreamingConfig()
         self._bound = self._room = int(self._config.buffer_megabytes * 1e6)
-        local = all(dataset.location.local_folder is not None for dataset in datasets.values())
-        self._thread_count = _LOCAL_THREADS if local else self._config.connections
+        self._local = all(dataset.location.local_folder is not None for dataset in datasets.values())
+        self._thread_count = _LOCAL_THREADS if self._local else self._config.connections
         self._buffers = Buffers(self._bound)
-        self._waiting = ((m, [datasets[m.dataset].rows[row] for row in m.rows]) for m in minibatches)
+        self._waiting = iter(minibatches)
         self._next = next(self._waiting, None)
         self._ahead: deque[_Ahead] = deque()
         self._jobs: SimpleQueue[tuple[Fetcher, Group] | None] = SimpleQueue()
@@ -84,6 +85,8 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             if self._closed or not self._ahead:
                 raise StopIteration
             first = self._ahead[0]
+            if self._local:
+                self._help_with(first)
             answers = [first.answers.get() for _ in first.images]
             failed = {row: error for row, error in answers if error is not None}
             if failed:
@@ -118,33 +121,38 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
                 return
             window: dict[Fetcher, list[Wanted]] = {}
             while self._next is not None:
-                minibatch, rows = self._next
-                size = _PIXEL.itemsize * sum(row.height * row.width for row in rows)
-                fetcher = self._fetcher_of(minibatch)
-                self._room = min(self._bound, _LOCAL_BYTES) if all(map(fetcher.near, rows)) else self._bound
+                dataset = self._datasets[self._next.dataset]
+                places, fetcher = places_of(dataset), self._fetcher_of(dataset)
+                shapes = [places.shape(row) for row in self._next.rows]
+                size = _PIXEL.itemsize * sum(height * width for height, width in shapes)
+                near = not fetcher.remote or all(fetcher.near(dataset, row) for row in self._next.rows)
+                self._room = min(self._bound, _LOCAL_BYTES) if near else self._bound
                 if self._ahead and self.buffered_bytes + size > self._room:
                     break
-                window.setdefault(fetcher, []).extend(self._begin(minibatch, rows, size))
+                window.setdefault(fetcher, []).extend(self._begin(self._next, shapes, size))
                 self._next = next(self._waiting, None)
             for fetcher, needed in window.items():
                 for group in fetcher.group(needed):
                     self._jobs.put((fetcher, group))
 
-    def _begin(self, minibatch: Minibatch, rows: list[Row], size: int) -> list[Wanted]:
+    def _begin(self, minibatch: Minibatch, shapes: list[tuple[int, int]], size: int) -> list[Wanted]:
         """Make room for a minibatch's images, and say what is to be fetched into it."""
-        pixels, answers = self._buffers.take(size).view(_PIXEL), Answers()
+        dataset, answers = self._datasets[minibatch.dataset], Answers()
+        places, memory = places_of(dataset), self._buffers.take(size)
+        pixels, content = memory.view(_PIXEL), memory.data
         images, wanted, start = [], [], 0
-        for number, row in zip(minibatch.rows, rows, strict=True):
-            flat = pixels[start : start + row.height * row.width]
-            start += len(flat)
-            images.append(flat.reshape(row.height, row.width))
-            wanted.append(Wanted(self._datasets[minibatch.dataset], number, row, flat.view(np.uint8).data, answers))
+        for row, (height, width) in zip(minibatch.rows, shapes, strict=True):
+            stop = start + height * width
+            images.append(pixels[start:stop].reshape(height, width))
+            into = content[start * _PIXEL.itemsize : stop * _PIXEL.itemsize]
+            wanted.append(Wanted(dataset, places, row, into, answers))
+            start = stop
         self._ahead.append(_Ahead(minibatch, tuple(images), size, answers))
         self.buffered_bytes += size
         return wanted
 
-    def _fetcher_of(self, minibatch: Minibatch) -> Fetcher:
-        location = self._datasets[minibatch.dataset].location
+    def _fetcher_of(self, dataset: Dataset) -> Fetcher:
+        location = dataset.location
         fetcher = self._fetchers.get(location.root)
         if fetcher is None:
             fetcher = self._fetchers[location.root] = Fetcher(location, self._config)
@@ -154,14 +162,26 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
                 self._threads.append(thread)
         return fetcher
 
+    def _help_with(self, first: _Ahead) -> None:
+        """Read from a local disk what is waited for, as far as nobody has begun to: waiting for others takes longer."""
+        with suppress(Empty):
+            while first.answers.qsize() < len(first.images):
+                job = self._jobs.get_nowait()
+                if job is None:  # the reader was closed, and this is how a thread is told
+                    self._jobs.put(None)
+                    return
+                self._do(*job)
+
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
-            fetcher, group = job
-            errors: list[BaseException | None]
-            try:
-                # Those that wait in the queue when the reader is closed still need an answer, for somebody may wait.
-                errors = [StoreError("the reader was closed")] * len(group) if self._closed else fetcher.fetch(group)
-            except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to who waits for these)
-                errors = [error] * len(group)
-            for piece, problem in zip(group, errors, strict=True):
-                piece.purpose.answers.put((piece.purpose.number, problem))
+            self._do(*job)
+
+    def _do(self, fetcher: Fetcher, group: Group) -> None:
+        errors: list[BaseException | None]
+        try:
+            # Those that wait in the queue when the reader is closed still need an answer, for somebody may wait.
+            errors = [StoreError("the reader was closed")] * len(group) if self._closed else fetcher.fetch(group)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to who waits for these)
+            errors = [error] * len(group)
+        for piece, problem in zip(group, errors, strict=True):
+            piece.purpose.answers.put((piece.purpose.row, problem))
