@@ -40,7 +40,9 @@ def test_impossible_loops_are_refused(wrong: dict[str, int], told: str) -> None:
         LoopConfig(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"epochs": -1}, {"momentum": 1.0}, {"restart_epochs": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"learning_rate": 0.0}, {"epochs": -1}, {"momentum": 1.0}, {"restart_epochs": -1}, {"clip_norm": -1.0}]
+)
 def test_impossible_stages_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(wrong))):
         StageConfig(**{"epochs": 1, "optimiser": "adam", "learning_rate": 1e-3} | wrong)  # type: ignore[arg-type]
