@@ -11,8 +11,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 from xml.etree import ElementTree
@@ -30,6 +31,12 @@ _SLOWEST = 100_000
 """Bytes per second; an answer that takes longer, and the above on top, is given up as well."""
 _SIGNED_SECONDS, _USED_SECONDS = 3600, 600
 """How long a signed URL holds, and how long it is used."""
+_AT_ONCE = 3
+"""How often a request is made before a pause, where what went wrong was ours to put right."""
+
+
+class _AtOnceError(Exception):
+    """Something was put right: the same request may be made at once."""
 
 
 def s3_ranges(location: Location, connections: int, retry: RetryBudget) -> RangeReader | None:
@@ -42,20 +49,22 @@ def s3_ranges(location: Location, connections: int, retry: RetryBudget) -> Range
         session = get_session()
         if session.get_credentials() is None:
             return None
-        client = session.create_client("s3", config=Config(signature_version="s3v4"))
+        config = Config(signature_version="s3v4")
+        urls = _SignedUrls(location, lambda region: session.create_client("s3", region, config=config))
         authority = session.get_config_variable("ca_bundle")
     except BotoCoreError as error:
         raise as_store_error(error, "read", location.root) from error
-    endpoint = urlsplit(client.meta.endpoint_url)
+    endpoint = urlsplit(urls.endpoint)
     if endpoint.scheme in getproxies() and not proxy_bypass(endpoint.hostname or ""):
         return None
-    return _S3Ranges(location, retry, client, _Connections(authority, connections))
+    return _S3Ranges(location, retry, urls, _Connections(authority, connections))
 
 
 class _S3Ranges:
-    def __init__(self, location: Location, retry: RetryBudget, client: object, connections: "_Connections") -> None:
-        self._location, self._retry, self._connections = location, retry, connections
-        self._urls = _SignedUrls(location, client)
+    def __init__(
+        self, location: Location, retry: RetryBudget, urls: "_SignedUrls", connections: "_Connections"
+    ) -> None:
+        self._location, self._retry, self._urls, self._connections = location, retry, urls, connections
         self._closed = threading.Event()
 
     def read_into(self, path: str, offset: int, *buffers: memoryview) -> None:
@@ -80,19 +89,42 @@ class _S3Ranges:
             raise StoreError("the reader was closed")
 
     def _get(self, path: str, offset: int, buffers: tuple[memoryview, ...]) -> None:
+        for _ in range(_AT_ONCE - 1):
+            with suppress(_AtOnceError):
+                return self._get_once(path, offset, buffers)
+        try:
+            return self._get_once(path, offset, buffers)
+        except _AtOnceError as error:
+            raise error.__cause__ or error from None
+
+    def _get_once(self, path: str, offset: int, buffers: tuple[memoryview, ...]) -> None:
         length = sum(map(len, buffers))
         until = time.monotonic() + READ_SECONDS + length / _SLOWEST
         url, fresh = self._urls.get(path)
-        with self._connections.lent(url) as connection:
-            answer = _ask(connection, url, offset, length)
-            if answer.status in (400, 403) and not fresh:  # signed with credentials that have expired or changed
-                answer.read()
-                self._urls.forget(path)
-                answer = _ask(connection, self._urls.get(path)[0], offset, length)
+        with self._connections.lent(url) as (connection, used_before):
+            try:
+                answer = _ask(connection, url, offset, length)
+            except (ConnectionError, http.client.BadStatusLine) as error:
+                if not used_before:
+                    raise
+                self._connections.drop_idle()  # servers close what is idle; the others will be as dead as this one
+                raise _AtOnceError from error
+            if answer.status in (301, 307, 400, 403) and self._signs_better(path, url, fresh, answer):
+                raise _AtOnceError from _refusal(answer)
             self._check(answer, path, offset, length)
             for buffer in buffers:
                 _fill(answer, buffer, until)
             answer.close()  # all of it was read; the connection stays open
+
+    def _signs_better(self, path: str, url: str, fresh: bool, answer: http.client.HTTPResponse) -> bool:
+        """Sign anew where another signature may be accepted; tells whether there is a new one."""
+        if self._urls.move_to(answer.headers.get("x-amz-bucket-region")):
+            self._connections.drop_idle()  # a region may have a host of its own
+            return True
+        if not fresh and answer.status in (400, 403):  # signed with credentials that have expired or changed
+            self._urls.forget(path)
+            return True
+        return self._urls.get(path)[0] != url  # by another thread, that had the same answer
 
     def _check(self, answer: http.client.HTTPResponse, path: str, offset: int, length: int) -> None:
         """See that the answer is the range that was asked for."""
@@ -114,11 +146,27 @@ class _S3Ranges:
 class _SignedUrls:
     """One URL per file for some minutes, as signing takes as long as a small request."""
 
-    def __init__(self, location: Location, client: object) -> None:
+    def __init__(self, location: Location, client_in: Callable[[str | None], Any]) -> None:
         assert location.bucket_and_prefix is not None
-        self._client = client
+        self._client_in = client_in
+        self._client = client_in(None)
+        self._lock = threading.Lock()
         self._bucket, self._prefix = location.bucket_and_prefix
         self._known: dict[str, tuple[str, float]] = {}
+
+    @property
+    def endpoint(self) -> str:
+        """The server's URL."""
+        return str(self._client.meta.endpoint_url)
+
+    def move_to(self, region: str | None) -> bool:
+        """Sign for the region in which the server says that the bucket is; False where that is done already."""
+        with self._lock:
+            if region is None or region == self._client.meta.region_name:
+                return False
+            self._client = self._client_in(region)
+            self._known.clear()
+            return True
 
     def get(self, path: str) -> tuple[str, bool]:
         """Give a file's URL, and whether it was signed just now."""
@@ -127,7 +175,7 @@ class _SignedUrls:
             return url, False
         key = f"{self._prefix}/{inside(path)}" if self._prefix else inside(path)
         where = {"Bucket": self._bucket, "Key": key}
-        url = self._client.generate_presigned_url("get_object", where, _SIGNED_SECONDS)  # type: ignore[attr-defined]
+        url = self._client.generate_presigned_url("get_object", where, _SIGNED_SECONDS)
         self._known[path] = url, time.monotonic() + _USED_SECONDS
         return url, True
 
@@ -145,19 +193,23 @@ class _Connections:
         self._busy: set[http.client.HTTPConnection] = set()
 
     @contextmanager
-    def lent(self, url: str) -> Iterator[http.client.HTTPConnection]:
-        """Lend a connection; it is used again only after a block that ends without an error."""
+    def lent(self, url: str) -> Iterator[tuple[http.client.HTTPConnection, bool]]:
+        """Lend a connection, and say whether it was used before.
+
+        It is used again only after a block that ends without an error.
+        """
         with self._lock:
             if self._closed:
                 raise ConnectionAbortedError("the reader was closed")
             connection = self._idle.pop() if self._idle else self._new(url)
             self._busy.add(connection)
+        used_before = connection.sock is not None
         try:
-            if connection.sock is None:
+            if not used_before:
                 _open(connection)
                 if self._closed:
                     raise ConnectionAbortedError("the reader was closed")
-            yield connection
+            yield connection, used_before
         except ssl.SSLCertVerificationError as error:  # its errno is none of the operating system's
             raise OSError(f"its certificate is not trusted: {error.verify_message}") from None
         except ssl.SSLError as error:
@@ -178,6 +230,10 @@ class _Connections:
             for connection in self._busy:
                 with suppress(OSError, AttributeError):  # a thread that waits for bytes wakes up; it closes by itself
                     connection.sock.shutdown(socket.SHUT_RDWR)
+        self.drop_idle()
+
+    def drop_idle(self) -> None:
+        with self._lock:
             for connection in self._idle:
                 connection.close()
             self._idle.clear()

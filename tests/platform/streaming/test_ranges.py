@@ -4,10 +4,13 @@ import os
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 from uuid import uuid4
 
 import numpy as np
@@ -201,6 +204,55 @@ def test_a_signature_that_expired_is_made_anew(on_s3, s3, monkeypatch):
             assert read(reader, 0, 10) == [CONTENT[:10]]
             assert read(reader, 10, 10) == [CONTENT[10:20]]
             assert proxy.injected["expired"] == 1
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """Answers as Amazon does, for a bucket in eu-central-1; closes connections that are idle for half a second."""
+
+    protocol_version = "HTTP/1.1"
+    timeout = 0.5
+    requests: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.requests.append(self.path)
+        right = "eu-central-1" in self.path
+        self.send_response(206 if right else 400)
+        self.send_header("x-amz-bucket-region", "eu-central-1")
+        body = b"x" * 100 if right else b"<Error><Code>AuthorizationQueryParametersError</Code></Error>"
+        if right:
+            self.send_header("Content-Range", "bytes 0-99/100")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, s3):
+    Elsewhere.requests.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_address[1]}")
+        monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+        with reading(Location("s3://bucket/prefix"), RetryBudget(seconds=0)) as reader:
+            yield reader
+        server.shutdown()
+
+
+def test_the_region_is_the_one_that_the_server_names(elsewhere):
+    with ThreadPoolExecutor(4) as pool:  # all of the first four may be signed for the wrong one
+        assert list(pool.map(lambda number: read(elsewhere, 0, 100, path=f"{number}"), range(8))) == [[b"x" * 100]] * 8
+    wrong = [path for path in Elsewhere.requests if "eu-central-1" not in path]
+    assert 1 <= len(wrong) <= 4
+
+
+def test_connections_that_the_server_closed_cost_no_pause(elsewhere):
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda number: read(elsewhere, 0, 100, path=f"{number}"), range(8)))
+    time.sleep(1.0)
+    assert read(elsewhere, 0, 100) == [b"x" * 100]  # with no budget to try again in
 
 
 def test_closing_ends_a_stall(on_s3, s3, monkeypatch):
