@@ -1,7 +1,8 @@
 """How micrographs come from the store to the trainer; the command line's options are made of this class."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.streaming.plan import Sampling
@@ -56,3 +57,7 @@ class StreamingConfig:
             raise InvalidInputError(f"retry_seconds {self.retry_seconds} is negative: give 60, or 0 to never try again")
         if self.cache == "":
             raise InvalidInputError("cache is an empty name: give a folder, or leave it out")
+
+    def from_any_folder(self) -> "StreamingConfig":
+        """Return the same with a cache that is found from any working folder; Ray's workers have their own."""
+        return self if self.cache is None else replace(self, cache=str(Path(self.cache).expanduser().absolute()))

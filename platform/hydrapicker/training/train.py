@@ -60,7 +60,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
         loss=config.loss,
         augmentation=config.augmentation,
         loop=config.loop,
-        streaming=config.streaming,
+        streaming=config.streaming.from_any_folder(),
         store=from_any_folder(config.store),
         box_px=box_px,
     )
