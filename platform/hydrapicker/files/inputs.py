@@ -1,6 +1,7 @@
 """What an ingest is given, wherever it lies: micrographs and particle files, local or at URLs."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from hydrapicker.files.micrographs import (
     read_header,
 )
 from hydrapicker.files.particles import PARTICLE_SUFFIXES, read_particles
-from hydrapicker.files.remote import RemoteFile, brought_here, find_remote, is_url
+from hydrapicker.files.remote import Listings, RemoteFile, brought_here, find_remote, is_one_file, is_url
 
 __all__ = ["find_inputs", "read_input_header", "read_input_particles"]
 
+_LOOKED_UP_AT_ONCE = 32
 _HEADER_BYTES = 4096
 _COMPRESSED_HEADER_BYTES = 2**20  # bzip2 gives nothing before its first block, of up to 900 kB
 _COMPRESSED = (".gz", ".bz2")
@@ -40,13 +42,22 @@ def find_inputs(patterns: Sequence[str | Path]) -> tuple[Path | RemoteFile, ...]
     """
     urls = [str(pattern) for pattern in patterns if is_url(pattern)]
     local = [pattern for pattern in patterns if not is_url(pattern)]
-    found: set[RemoteFile] = set()
-    for url in urls:
-        files = find_remote(url, MICROGRAPH_SUFFIXES)
-        if not files:
-            raise InvalidInputError(f"{url}: no micrographs there; they end in {', '.join(MICROGRAPH_SUFFIXES)}")
-        found.update(files)
+    found = {file for files in _found_at(urls) for file in files}
     return (*(find_micrographs(local) if local or not urls else ()), *sorted(found))
+
+
+def _found_at(urls: Sequence[str]) -> list[tuple[RemoteFile, ...]]:
+    """Find the micrographs of every URL: single ones are looked up many at a time, and no folder is listed twice."""
+    exact = [url for url in urls if is_one_file(url, MICROGRAPH_SUFFIXES)]
+    with ThreadPoolExecutor(_LOOKED_UP_AT_ONCE) as pool:
+        files = dict(zip(exact, pool.map(lambda url: find_remote(url, MICROGRAPH_SUFFIXES), exact), strict=True))
+    listings: Listings = {}
+    for url in urls:
+        if url not in files:
+            files[url] = find_remote(url, MICROGRAPH_SUFFIXES, listings)
+        if not files[url]:
+            raise InvalidInputError(f"{url}: no micrographs there; they end in {', '.join(MICROGRAPH_SUFFIXES)}")
+    return list(files.values())
 
 
 def read_input_header(file: Path | RemoteFile) -> MicrographHeader:

@@ -13,12 +13,16 @@ from pathlib import Path
 from fsspec.utils import glob_translate
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.store.location import Location
+from hydrapicker.store.location import FileEntry, Location
 
-__all__ = ["RemoteFile", "at_hand", "brought_here", "find_remote", "is_url"]
+__all__ = ["Listings", "RemoteFile", "at_hand", "brought_here", "find_remote", "is_one_file", "is_url"]
 
 _CHUNK_BYTES = 16 * 2**20
 _MAGIC = re.compile(r"[*?\[]")
+_GIVEN_BY = "the URL"
+
+Listings = dict[tuple[str, bool], tuple[FileEntry, ...]]
+"""What was found in folders, and whether those in it were gone through as well: nothing is listed twice."""
 
 
 @dataclass(frozen=True, order=True)
@@ -63,7 +67,12 @@ def is_url(address: object) -> bool:
     return "://" in str(address)
 
 
-def find_remote(pattern: str, suffixes: Sequence[str]) -> tuple[RemoteFile, ...]:
+def is_one_file(url: str, suffixes: Sequence[str]) -> bool:
+    """Whether a URL means one file and nothing else, so that it is looked up and nothing is listed."""
+    return not _MAGIC.search(url) and url.lower().endswith(tuple(suffixes))
+
+
+def find_remote(pattern: str, suffixes: Sequence[str], listings: Listings | None = None) -> tuple[RemoteFile, ...]:
     """List the files that a URL means, sorted: one file, those directly inside a folder, or a glob's.
 
     Parameters
@@ -72,12 +81,18 @@ def find_remote(pattern: str, suffixes: Sequence[str]) -> tuple[RemoteFile, ...]
         A URL; ``*``, ``?`` and ``[...]`` match within a folder's or file's name, ``**`` descends.
     suffixes : sequence of str
         What the names of files end with, in lower case; others and hidden files are left out.
+    listings : Listings, optional
+        What earlier calls listed; this one adds to it.
 
     Raises
     ------
     StoreError
         When the place does not answer, is not there or is not open to us.
     """
+    if is_one_file(pattern, suffixes):
+        folder, _, name = pattern.rpartition("/")
+        found = Location(folder, given_by=_GIVEN_BY).file(name)
+        return () if found is None else (_remote_file(folder, found),)
     protocol, _, rest = pattern.rstrip("/").partition("://")
     parts = rest.split("/")
     if not (_MAGIC.search(parts[-1]) or parts[-1].lower().endswith(tuple(suffixes))):
@@ -85,10 +100,14 @@ def find_remote(pattern: str, suffixes: Sequence[str]) -> tuple[RemoteFile, ...]
     fixed = next((number for number, part in enumerate(parts[:-1]) if _MAGIC.search(part)), len(parts) - 1)
     folder = f"{protocol}://{'/'.join(parts[:fixed])}"
     wanted = re.compile(glob_translate("/".join(parts[fixed:])))
+    below = fixed < len(parts) - 1
+    listings = {} if listings is None else listings
+    if (folder, below) not in listings:
+        listings[folder, below] = Location(folder, given_by=_GIVEN_BY).files(below=below)
     return tuple(
         sorted(
-            RemoteFile(f"{folder}/{entry.path}", entry.bytes, entry.modified.isoformat())
-            for entry in Location(folder).files()
+            _remote_file(folder, entry)
+            for entry in listings[folder, below]
             if wanted.match(entry.path) and _is_meant(entry.path.rpartition("/")[2], suffixes)
         )
     )
@@ -144,12 +163,17 @@ def brought_here(files: Sequence[RemoteFile], at_most: int | None = None) -> Ite
 
 
 def _fetch(file: RemoteFile, local: Path, count: int) -> None:
-    location = Location(file.folder)
+    location = Location(file.folder, given_by=_GIVEN_BY)
     with local.open("wb") as copy:
         for start in range(0, count, _CHUNK_BYTES):
             copy.write(location.read_range(file.name, start, min(_CHUNK_BYTES, count - start)))
         if count < file.bytes:
             copy.truncate(file.bytes)  # a hole: takes no room
+
+
+def _remote_file(folder: str, entry: FileEntry) -> RemoteFile:
+    # Whole seconds: all that the answer about one object tells, where a listing may say more.
+    return RemoteFile(f"{folder}/{entry.path}", entry.bytes, entry.modified.replace(microsecond=0).isoformat())
 
 
 def _is_meant(name: str, suffixes: Sequence[str]) -> bool:

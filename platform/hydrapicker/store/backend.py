@@ -98,11 +98,14 @@ class Backend(Protocol):
     def size(self, path: str) -> int | None:
         """Tell a file's size in bytes, or None when it is not there."""
 
+    def file(self, path: str) -> FileEntry | None:
+        """Look one file up, with an empty path; None when it is not there."""
+
     def names(self, path: str) -> list[str]:
         """List the names in a folder; FileNotFoundError or nothing when there is no such folder."""
 
-    def files(self, path: str) -> list[FileEntry]:
-        """List all files in a folder and the folders in it, with paths relative to it."""
+    def files(self, path: str, below: bool = True) -> list[FileEntry]:
+        """List all files in a folder and, if ``below``, in the folders in it, with paths relative to it."""
 
     def remove(self, path: str) -> None:
         """Remove a file or a folder with all that is in it; FileNotFoundError or nothing when it is not there."""

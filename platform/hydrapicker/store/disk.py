@@ -69,16 +69,21 @@ class DiskBackend:
         return Path(path).exists()
 
     def size(self, path: str) -> int | None:
+        found = self.file(path)
+        return None if found is None else found.bytes
+
+    def file(self, path: str) -> FileEntry | None:
         try:
-            return Path(path).stat().st_size
+            status = Path(path).stat()
         except FileNotFoundError:
             return None
+        return FileEntry("", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def names(self, path: str) -> list[str]:
         return [entry.name for entry in Path(path).iterdir() if not _is_lock(entry.name)]
 
-    def files(self, path: str) -> list[FileEntry]:
-        return list(_files_below(path))
+    def files(self, path: str, below: bool = True) -> list[FileEntry]:
+        return list(_files_in(path, below))
 
     def remove(self, path: str) -> None:
         if Path(path).is_dir() and not Path(path).is_symlink():
@@ -138,7 +143,7 @@ def _is_lock(name: str) -> bool:
     return name.startswith(".") and name.endswith(LOCK)
 
 
-def _files_below(root: str) -> Iterator[FileEntry]:
+def _files_in(root: str, below: bool) -> Iterator[FileEntry]:
     for folder, _, names in os.walk(root):
         for name in names:
             path = Path(folder) / name
@@ -147,3 +152,5 @@ def _files_below(root: str) -> Iterator[FileEntry]:
                     status = path.stat()
                     modified = datetime.fromtimestamp(status.st_mtime, UTC)
                     yield FileEntry(path.relative_to(root).as_posix(), status.st_size, modified)
+        if not below:
+            return

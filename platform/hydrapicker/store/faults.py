@@ -11,10 +11,14 @@ from urllib.parse import urlsplit
 
 from hydrapicker.errors import StoreAccessError, StoreChangedError, StoreError
 
-__all__ = ["TRIED", "Fault", "HttpStatusError", "as_store_error", "code_of", "fault_of"]
+__all__ = ["GIVEN_BY", "TRIED", "Fault", "HttpStatusError", "as_store_error", "code_of", "fault_of"]
 
 TRIED = "tried "
 """How the note begins with which :func:`~hydrapicker.store.retry.retried` says how often and how long it tried."""
+
+
+GIVEN_BY = "--store or HYDRAPICKER_STORE"
+"""How the user says where a store lies."""
 
 
 class Fault(Enum):
@@ -138,7 +142,7 @@ def code_of(error: BaseException) -> str:
     return next((code or str(status) for status, code, _ in _answered(error)), "")
 
 
-def as_store_error(error: BaseException, doing: str, url: str) -> StoreError:
+def as_store_error(error: BaseException, doing: str, url: str, given_by: str = GIVEN_BY) -> StoreError:
     """Put a failure in one line that says what to do about it.
 
     Parameters
@@ -149,6 +153,8 @@ def as_store_error(error: BaseException, doing: str, url: str) -> StoreError:
         What could not be done, such as ``read`` or ``write``.
     url : str
         To which file or folder, as a user would type it.
+    given_by : str, optional
+        How the user said where that is.
 
     Returns
     -------
@@ -161,30 +167,30 @@ def as_store_error(error: BaseException, doing: str, url: str) -> StoreError:
     if fault is Fault.CHANGED:
         what, remedy = "somebody else wrote it in the meantime; nothing was replaced", "run the same command again"
     else:
-        what, remedy = _on_s3(error, fault, url) if on_s3 else (_reason(error), "")
+        what, remedy = _on_s3(error, fault, url, given_by) if on_s3 else (_reason(error), "")
     kind = {Fault.CHANGED: StoreChangedError, Fault.TRANSIENT: StoreError, Fault.ABSENT: StoreError}.get(fault)
     if kind is None:
         kind = StoreError if fault is Fault.OTHER else StoreAccessError
     notes = [note for link in _chain(error) for note in getattr(link, "__notes__", ()) if note.startswith(TRIED)]
     tried = f", {notes[0]}" if notes else ""
-    return kind(f"cannot {doing} {url}: {what}{tried}; {remedy or _remedy(doing)}")
+    return kind(f"cannot {doing} {url}: {what}{tried}; {remedy or _remedy(doing, given_by)}")
 
 
-def _remedy(doing: str) -> str:
+def _remedy(doing: str, given_by: str) -> str:
     if doing in ("write", "remove"):
-        place = "make room or permission there, or choose another place with --store or HYDRAPICKER_STORE"
+        place = f"make room or permission there, or choose another place with {given_by}"
         return f"{place}, then run the same command again"
-    return "check --store or HYDRAPICKER_STORE"
+    return f"check {given_by}"
 
 
-def _on_s3(error: BaseException, fault: Fault, url: str) -> tuple[str, str]:
+def _on_s3(error: BaseException, fault: Fault, url: str, given_by: str) -> tuple[str, str]:
     """Say what happened and what to do; nothing for the general remedy."""
     server, bucket, reason = _server(), url.split("/")[2], _reason(error)
     again = "then run the same command again"
     if fault is Fault.NO_BUCKET:
         return (
             f"there is no bucket {bucket} on {server}",
-            "make the bucket, or check --store or HYDRAPICKER_STORE and AWS_ENDPOINT_URL",
+            f"make the bucket, or check {given_by} and AWS_ENDPOINT_URL",
         )
     if fault is Fault.BAD_CREDENTIALS and not _answered(error):  # nobody was asked
         return (

@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from hydrapicker.errors import StoreChangedError, StoreError
 from hydrapicker.store.backend import UNFINISHED, Backend, FileEntry, Upload, Writer
 from hydrapicker.store.disk import DiskBackend
-from hydrapicker.store.faults import Fault, as_store_error, fault_of
+from hydrapicker.store.faults import GIVEN_BY, Fault, as_store_error, fault_of
 from hydrapicker.store.others import OtherBackend
 from hydrapicker.store.retry import RetryBudget, retried
 from hydrapicker.store.s3 import S3Backend
@@ -60,18 +60,21 @@ class Location:
         are those of the usual AWS variables and configuration.
     retry : RetryBudget, optional
         For how long one operation is tried again.
+    given_by : str, optional
+        How the user says where this is; errors tell to check it.
     """
 
-    def __init__(self, root: str, retry: RetryBudget = RetryBudget()) -> None:  # noqa: B008 (it is frozen)
+    def __init__(self, root: str, retry: RetryBudget = RetryBudget(), given_by: str = GIVEN_BY) -> None:  # noqa: B008 (it is frozen)
         self.root = root
         self.retry = retry
+        self._given_by = given_by
         self._base, self._backend = _find(root)
 
     def __repr__(self) -> str:
         return f"Location({self.root!r})"
 
-    def __reduce__(self) -> tuple[type["Location"], tuple[str, RetryBudget]]:
-        return Location, (self.root, self.retry)
+    def __reduce__(self) -> tuple[type["Location"], tuple[str, RetryBudget, str]]:
+        return Location, (self.root, self.retry, self._given_by)
 
     @property
     def local_folder(self) -> Path | None:
@@ -171,10 +174,16 @@ class Location:
         full = self._full(path)
         return self._do("list", path, lambda: tuple(sorted(_unless_absent(lambda: self._backend.names(full)) or ())))
 
-    def files(self, path: str = "") -> tuple[FileEntry, ...]:
-        """List all files in a folder and in the folders in it, sorted by path; empty when there is no such folder."""
+    def file(self, path: str) -> FileEntry | None:
+        """Look one file up: its size and when it was last written; None when it is not there."""
         full = self._full(path)
-        found = self._do("list", path, lambda: _unless_absent(lambda: self._backend.files(full)) or ())
+        found = self._do("look for", path, lambda: self._backend.file(full))
+        return None if found is None else replace(found, path=path)
+
+    def files(self, path: str = "", *, below: bool = True) -> tuple[FileEntry, ...]:
+        """List the files in a folder and (``below``) in the folders in it, sorted by path; empty where there is none."""
+        full = self._full(path)
+        found = self._do("list", path, lambda: _unless_absent(lambda: self._backend.files(full, below)) or ())
         entries = (replace(entry, path=posixpath.join(path, entry.path)) for entry in found)
         return tuple(sorted(entries, key=lambda entry: entry.path))
 
@@ -221,13 +230,13 @@ class Location:
         try:
             yield
         except StoreChangedError as error:
-            raise as_store_error(error, doing, self.url(path)) from error
+            raise as_store_error(error, doing, self.url(path), self._given_by) from error
         except StoreError:
             raise
         except Exception as error:
             if type(error).__module__ == "builtins" and not isinstance(error, OSError):
                 raise  # a mistake of ours, not of the store
-            raise as_store_error(error, doing, self.url(path)) from error
+            raise as_store_error(error, doing, self.url(path), self._given_by) from error
 
 
 class _ReportingWriter:

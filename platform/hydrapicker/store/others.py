@@ -4,7 +4,7 @@ import posixpath
 import tempfile
 import threading
 from contextlib import suppress
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from hydrapicker.errors import StoreError
@@ -72,15 +72,24 @@ class OtherBackend:
         self._filesystem.invalidate_cache()
         return [posixpath.basename(entry.rstrip("/")) for entry in self._filesystem.ls(path, detail=False)]
 
-    def files(self, path: str) -> list[FileEntry]:
+    def file(self, path: str) -> FileEntry | None:
+        self._filesystem.invalidate_cache()
+        try:
+            return FileEntry("", int(self._filesystem.info(path)["size"]), self._modified(path))
+        except FileNotFoundError:
+            return None
+
+    def files(self, path: str, below: bool = True) -> list[FileEntry]:
         self._filesystem.invalidate_cache()
         found = []
-        for name, entry in self._filesystem.find(path, detail=True).items():
+        for name, entry in self._filesystem.find(path, None if below else 1, detail=True).items():
             with suppress(FileNotFoundError):  # somebody else may be cleaning
-                modified = self._filesystem.modified(name)
-                modified = modified.astimezone(UTC) if modified.tzinfo else modified.replace(tzinfo=UTC)
-                found.append(FileEntry(posixpath.relpath(name, path), int(entry["size"]), modified))
+                found.append(FileEntry(posixpath.relpath(name, path), int(entry["size"]), self._modified(name)))
         return found
+
+    def _modified(self, path: str) -> datetime:
+        modified: datetime = self._filesystem.modified(path)
+        return modified.astimezone(UTC) if modified.tzinfo else modified.replace(tzinfo=UTC)
 
     def remove(self, path: str) -> None:
         self._filesystem.rm(path, recursive=True)

@@ -99,8 +99,13 @@ class S3Backend:
         return bool(found.get("Contents")) or not key
 
     def size(self, path: str) -> int | None:
+        found = self.file(path)
+        return None if found is None else found.bytes
+
+    def file(self, path: str) -> FileEntry | None:
         try:
-            return int(self.call("head_object", Key=self._key(path))["ContentLength"])
+            found = self.call("head_object", Key=self._key(path))
+            return FileEntry("", int(found["ContentLength"]), found["LastModified"].astimezone(UTC))
         except Exception as error:
             # The answer to a HEAD has no body: it does not tell a missing bucket from a missing object, nor
             # expired credentials from a lack of permission. Another request finds out.
@@ -119,11 +124,11 @@ class S3Backend:
             found |= {entry["Prefix"].rstrip("/") for entry in page.get("CommonPrefixes", ())}
         return [name.removeprefix(prefix) for name in found if name.removeprefix(prefix)]
 
-    def files(self, path: str) -> list[FileEntry]:
+    def files(self, path: str, below: bool = True) -> list[FileEntry]:
         prefix = self._prefix(path)
         return [
             FileEntry(entry["Key"].removeprefix(prefix), int(entry["Size"]), entry["LastModified"].astimezone(UTC))
-            for page in self._pages(prefix)
+            for page in self._pages(prefix, **({} if below else {"Delimiter": "/"}))
             for entry in page.get("Contents", ())
             if not entry["Key"].endswith("/")  # the marks that some programs set to show a folder
         ]

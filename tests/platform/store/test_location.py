@@ -74,8 +74,13 @@ def test_all_files_below_a_folder(root):
         location.write(path, bytes(size))
     assert [(entry.path, entry.bytes) for entry in location.files()] == [("a/1/x", 0), ("a/2", 2), ("b", 3)]
     assert [entry.path for entry in location.files("a")] == ["a/1/x", "a/2"]
+    assert [entry.path for entry in location.files(below=False)] == ["b"]
+    assert [entry.path for entry in location.files("a", below=False)] == ["a/2"]
+    assert location.files("none", below=False) == ()
+    one = location.file("a/2")
+    assert (one.path, one.bytes, location.file("a/3")) == ("a/2", 2, None)
     now = datetime.now(UTC)
-    assert all(abs(entry.modified - now) < timedelta(minutes=5) for entry in location.files())
+    assert all(abs(entry.modified - now) < timedelta(minutes=5) for entry in (one, *location.files()))
 
 
 def test_more_files_than_one_answer_of_s3_lists(bucket):

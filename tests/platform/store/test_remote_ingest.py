@@ -84,6 +84,26 @@ def test_a_folder_a_glob_and_files_name_the_same(uploaded, bucket):
     assert [file.url for file in find_remote(f"s3://{bucket}/*/mics/mic?0.mrc", (".mrc",))] == whole[:1]
 
 
+def test_no_folder_is_listed_for_files_nor_twice_nor_deeper_than_asked(uploaded, bucket, monkeypatch):
+    url, asked = f"s3://{bucket}/session/mics", []
+    for name in ("file", "files"):
+        original = getattr(Location, name)
+
+        def counted(self, *args, _original=original, **named):
+            found = _original(self, *args, **named)
+            asked.append((self.root, *args, *named.values(), *([len(found)] if isinstance(found, tuple) else [])))
+            return found
+
+        monkeypatch.setattr(Location, name, counted)
+    (one,) = find_inputs((f"{url}/mic03.mrc",))
+    assert asked == [(url, "mic03.mrc")]
+    asked.clear()
+    assert one in find_inputs((url, f"{url}/mic0[0-3].mrc*", f"{url}/mic0[3-5].mrc"))
+    assert asked == [(url, False, 8)], "one level, once"
+    (listed,) = (file for file in find_inputs((url,)) if file == one)
+    assert (listed.bytes, listed.modified) == (one.bytes, one.modified)
+
+
 def test_of_a_large_mrc_only_the_beginning_is_read(upload, bucket, s3, lab, monkeypatch):
     path = Path(lab(count=1, shape=(2000, 2000))[0].replace("*", "mic00"))
     upload("large.mrc", path.read_bytes())
@@ -138,7 +158,9 @@ def test_what_cannot_be_read_is_one_line_with_the_url(uploaded, upload, bucket):
     assert f"{url}/none: no micrographs there" in refused(InvalidInputError, micrographs=(f"{url}/none",))
     assert f"{url}/none.mrc: no micrographs there" in refused(InvalidInputError, micrographs=(f"{url}/none.mrc",))
     assert f"{url}/none.star: no particle files there" in refused(ParticlesError, particles=f"{url}/none.star")
-    assert "no-such-bucket-here" in refused(StoreAccessError, micrographs=("s3://no-such-bucket-here/*.mrc",))
+    missing = refused(StoreAccessError, micrographs=("s3://no-such-bucket-here/*.mrc",))
+    assert "there is no bucket no-such-bucket-here" in missing
+    assert "check the URL and AWS_ENDPOINT_URL" in missing
     upload("session/bad.star", b"data_\nloop_\n_rlnMicrographName #1\n")
     assert refused(ParticlesError, particles=f"{url}/bad.star").startswith(f"{url}/bad.star: ")
     content = boto3.client("s3").get_object(Bucket=bucket, Key="session/mics/mic05.mrc")["Body"].read()
