@@ -117,7 +117,8 @@ def test_mlflow_holds_config_figures_and_curves(trained: Path) -> None:
     run = runs["first"]
     assert run.info.status == "FINISHED"
     assert run.data.params["config.network.width"] == "4"
-    for figure in ("losses.a.localisation", "validation.heads.b.generic.ap", "distances.a", "data_wait_fraction"):
+    figures = "losses.a.localisation validation.heads.b.generic.ap distances.a gradient_norm data_wait_fraction"
+    for figure in figures.split():
         assert figure in run.data.metrics, sorted(run.data.metrics)
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "losses.a.localisation")]
     assert steps == [1, 2, 3, 4]

@@ -49,6 +49,7 @@ class EpochRecord:
         particles: How many particles the epoch's crops held.
         lost_particles: How many of them no anchor could answer for, as nearer ones had taken it.
         learning_rate: At the epoch's last step.
+        gradient_norm: Largest norm of a step's data gradient in the epoch, before it was clipped.
         seconds: The epoch's duration without validation.
         micrographs_per_second: Over all ranks.
         data_wait_fraction: Share of the time spent waiting for data, by the rank that waited longest.
@@ -63,6 +64,7 @@ class EpochRecord:
     particles: int
     lost_particles: int
     learning_rate: float
+    gradient_norm: float
     seconds: float
     micrographs_per_second: float
     data_wait_fraction: float
@@ -103,7 +105,7 @@ class Tally:
             self.particles += loss.particles
             self.lost += loss.lost
 
-    def record(self, network: MultiHeadNetwork, learning_rate: float, world: int) -> EpochRecord:
+    def record(self, network: MultiHeadNetwork, learning_rate: float, gradient_norm: float, world: int) -> EpochRecord:
         """The epoch over all ranks."""
         seconds = time.monotonic() - self.started
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
@@ -125,6 +127,7 @@ class Tally:
             particles=counts[1],
             lost_particles=counts[2],
             learning_rate=learning_rate,
+            gradient_norm=gradient_norm,
             seconds=seconds,
             micrographs_per_second=counts[0] / seconds,
             data_wait_fraction=waited / seconds,

@@ -118,8 +118,12 @@ class Worker:
             )
             tally.add(mine, taken.losses)
             norms.append(taken.gradient_norm)
-        finite_norms(norms)
-        return tally.record(self.network, learning_rate=float(step.optimiser.param_groups[0]["lr"]), world=self.world)
+        return tally.record(
+            self.network,
+            learning_rate=float(step.optimiser.param_groups[0]["lr"]),
+            gradient_norm=max(finite_norms(norms)),
+            world=self.world,
+        )
 
     def _plan(self, epoch: int) -> EpochPlan:
         loop, streaming = self.recipe.loop, self.recipe.streaming
