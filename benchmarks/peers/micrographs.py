@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-WARM_EPOCHS = 3
+WARM_EPOCHS = 2
 Epoch = Callable[[int], Iterable[Sequence[Any]]]
 """Reads an epoch, given its number: batches of pixels in memory, each held until the next is there."""
 

@@ -5,8 +5,10 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Buffers"]
+__all__ = ["ALIGNMENT", "Buffers", "aligned"]
 
+ALIGNMENT = 4096
+"""Bytes. What lies in pages is copied from pages to pages up to half as fast again as to any other place."""
 _LARGER = 1.5
 """A buffer may be so many times as large as what is asked for."""
 
@@ -27,19 +29,29 @@ class Buffers:
         self._kept: list[NDArray[np.uint8]] = []
 
     def take(self, size: int) -> NDArray[np.uint8]:
-        """Hand out ``size`` bytes of any content."""
-        kept = self._kept
+        """Hand out ``size`` bytes of any content, the first at a multiple of ``ALIGNMENT``."""
+        kept, whole = self._kept, size + ALIGNMENT
         for number in range(len(kept)):
-            if size <= kept[number].nbytes <= size * _LARGER and _is_free(kept, number):
+            if whole <= kept[number].nbytes <= whole * _LARGER and _is_free(kept, number):
                 kept.append(kept.pop(number))
-                return kept[-1][:size]
+                return _from_aligned(kept[-1], size)
         for number in reversed(range(len(kept))):  # none of the free ones serves, so they make room
-            if sum(memory.nbytes for memory in kept) + size <= self._bound:
+            if sum(memory.nbytes for memory in kept) + whole <= self._bound:
                 break
             if _is_free(kept, number):
                 del kept[number]
-        kept.append(np.empty(size, np.uint8))
-        return kept[-1][:]
+        kept.append(np.empty(whole, np.uint8))
+        return _from_aligned(kept[-1], size)
+
+
+def aligned(size: int) -> int:
+    """Round up to a multiple of ``ALIGNMENT``."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _from_aligned(memory: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    first = -memory.ctypes.data % ALIGNMENT
+    return memory[first : first + size]
 
 
 def _references(kept: list[NDArray[np.uint8]], number: int) -> int:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
 from hydrapicker.store.store import Dataset
-from hydrapicker.streaming.buffers import Buffers
+from hydrapicker.streaming.buffers import Buffers, aligned
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.streaming.fetch import Answers, Fetcher, Group, Wanted
 from hydrapicker.streaming.places import places_of
@@ -21,7 +21,7 @@ from hydrapicker.streaming.plan import Minibatch
 __all__ = ["MinibatchReader"]
 
 _LOCAL_THREADS = 1
-_LOCAL_BYTES = 8_000_000
+_LOCAL_BYTES = 16_000_000
 """What is held of a local disk, which needs no more: so it stays in the processor's cache until it is used."""
 _PIXEL = np.dtype("<f2")
 
@@ -138,15 +138,15 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
     def _begin(self, minibatch: Minibatch, shapes: list[tuple[int, int]], size: int) -> list[Wanted]:
         """Make room for a minibatch's images, and say what is to be fetched into it."""
         dataset, answers = self._datasets[minibatch.dataset], Answers()
-        places, memory = places_of(dataset), self._buffers.take(size)
+        places, lengths = places_of(dataset), [_PIXEL.itemsize * height * width for height, width in shapes]
+        memory = self._buffers.take(sum(map(aligned, lengths)))
         pixels, content = memory.view(_PIXEL), memory.data
         images, wanted, start = [], [], 0
-        for row, (height, width) in zip(minibatch.rows, shapes, strict=True):
-            stop = start + height * width
-            images.append(pixels[start:stop].reshape(height, width))
-            into = content[start * _PIXEL.itemsize : stop * _PIXEL.itemsize]
-            wanted.append(Wanted(dataset, places, row, into, answers))
-            start = stop
+        for row, shape, length in zip(minibatch.rows, shapes, lengths, strict=True):
+            first = start // _PIXEL.itemsize
+            images.append(pixels[first : first + shape[0] * shape[1]].reshape(shape))
+            wanted.append(Wanted(dataset, places, row, content[start : start + length], answers))
+            start += aligned(length)
         self._ahead.append(_Ahead(minibatch, tuple(images), size, answers))
         self.buffered_bytes += size
         return wanted

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydrapicker.streaming.buffers import Buffers
+from hydrapicker.streaming.buffers import ALIGNMENT, Buffers, aligned
 
 HOLDERS = {
     "itself": lambda array: array,
@@ -19,40 +19,46 @@ def address(array) -> int:
 
 
 def test_what_is_dropped_is_used_again():
-    buffers = Buffers(1_000)
-    first = buffers.take(100)
+    buffers = Buffers(100_000)
+    first = buffers.take(10_000)
     where = address(first)
     del first
-    assert address(buffers.take(100)) == where
-    smaller = buffers.take(90)
-    assert (address(smaller), len(smaller)) == (where, 90)
+    assert address(buffers.take(10_000)) == where
+    smaller = buffers.take(9_000)
+    assert (address(smaller), len(smaller)) == (where, 9_000)
 
 
 def test_what_is_held_in_any_way_is_not_used_again():
     for name, hold in HOLDERS.items():
-        buffers = Buffers(1_000)
-        array = buffers.take(100)
+        buffers = Buffers(100_000)
+        array = buffers.take(10_000)
         where, held = address(array), hold(array)
         del array
-        assert address(buffers.take(100)) != where, name
+        assert address(buffers.take(10_000)) != where, name
         del held
-        assert where in {address(array) for array in [buffers.take(100), buffers.take(100)]}, name
+        assert where in {address(array) for array in [buffers.take(10_000), buffers.take(10_000)]}, name
 
 
 def test_what_is_much_larger_or_smaller_is_not_used():
-    buffers = Buffers(1_000)
-    where = address(buffers.take(100))
-    large, small = buffers.take(101), buffers.take(60)
+    buffers = Buffers(100_000)
+    where = address(buffers.take(10_000))
+    large, small = buffers.take(10_001), buffers.take(5_000)
     assert where not in (address(large), address(small))
 
 
-@given(st.lists(st.tuples(st.integers(1, 400), st.integers(0, 5)), max_size=40))
+@given(st.lists(st.tuples(st.integers(1, 40_000), st.integers(0, 5)), max_size=40))
 def test_nobody_gets_what_somebody_holds_and_little_is_kept(steps):
-    buffers, held = Buffers(1_000), []
+    buffers, held = Buffers(100_000), []
     for number, (size, keep) in enumerate(steps):
         array = buffers.take(size)
         array[:] = number
+        assert len(array) == size
+        assert address(array) % ALIGNMENT == 0
         held = [*held, (array, number)][-keep:] if keep else []
         assert all((array == value).all() for array, value in held)
     in_use = sum(array.base.nbytes for array, _ in held)
-    assert sum(memory.nbytes for memory in buffers._kept) <= max(1_000, in_use) + 600
+    assert sum(memory.nbytes for memory in buffers._kept) <= max(100_000, in_use) + 70_000
+
+
+def test_sizes_are_rounded_up():
+    assert [aligned(size) for size in (0, 1, 4096, 4097)] == [0, 4096, 4096, 8192]
