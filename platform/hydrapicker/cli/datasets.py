@@ -1,6 +1,7 @@
 """``hydrapicker datasets``."""
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,15 +95,17 @@ def _list(config: DatasetsConfig) -> int:
     from hydrapicker.store.describe import summaries
 
     store = _store(config.store)
-    entries = summaries(store)
+    entries, unusable = summaries(store)
     if config.json:
         say(json.dumps(entries, indent=2))
-    elif not entries:
-        say(f"no datasets in {store.location.root}: make one with hydrapicker ingest")
-    else:
+    elif not entries and not unusable:
+        say(f"no datasets in {store.location.url()}: make one with hydrapicker ingest")
+    elif entries:
         columns = list(entries[0])
         print_table([c.replace("_", " ") for c in columns], [[_text(entry[c]) for c in columns] for entry in entries])
-    return 0
+    for error in unusable:
+        print(f"hydrapicker datasets: {error}", file=sys.stderr, flush=True)
+    return 1 if unusable else 0
 
 
 def _describe(config: DatasetsConfig) -> int:
@@ -161,7 +164,7 @@ def _clean(config: DatasetsConfig) -> int:
         size = "" if leftover.kind == "upload" else f", {_size(leftover.bytes)}"
         say(f"{doing} {leftover.kind} {leftover.path}{size}, last changed {leftover.modified:%Y-%m-%d %H:%M} UTC")
     if not found:
-        say(f"nothing left over for {config.older_than_hours:g} hours or more in {store.location.root}")
+        say(f"nothing left over for {config.older_than_hours:g} hours or more in {store.location.url()}")
     return 0
 
 

@@ -5,7 +5,6 @@ under way writes a shard every few minutes at the most.
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,15 +12,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from hydrapicker.errors import InvalidInputError, StoreChangedError
-from hydrapicker.store.layout import JOURNAL, MANIFEST
+from hydrapicker.store.layout import JOURNAL, MANIFEST, VERSION_NAME
 from hydrapicker.store.location import UNFINISHED, FileEntry, Upload
+from hydrapicker.store.manifest import possible_names
 from hydrapicker.store.reservation import DRAFT
 from hydrapicker.store.store import Store
 from hydrapicker_registry.names import validate_dataset_name
 
 __all__ = ["Leftover", "leftovers", "remove"]
 
-_VERSION = re.compile(r"v\d{4,}")
 Kind = Literal["draft", "journal", "file", "upload"]
 
 
@@ -68,7 +67,7 @@ def leftovers(store: Store, name: str | None = None, *, older_than_hours: float)
     """
     if not (math.isfinite(older_than_hours) and older_than_hours >= 0):
         raise InvalidInputError(f"older_than_hours is {older_than_hours}; give a number of hours, at least 0")
-    names = [name] if name is not None else [found for found in store.location.names() if _may_be_dataset(found)]
+    names = [name] if name is not None else possible_names(store.location)
     before = datetime.now(UTC) - timedelta(hours=older_than_hours)
     found = [leftover for name in names for leftover in _of_dataset(store, validate_dataset_name(name))]
     return tuple(leftover for leftover in found if leftover.modified < before)
@@ -77,13 +76,6 @@ def leftovers(store: Store, name: str | None = None, *, older_than_hours: float)
 def remove(store: Store, found: Sequence[Leftover]) -> tuple[Leftover, ...]:
     """Remove leftovers; returns those removed, without what an ingest took up again since it was found."""
     return tuple(leftover for leftover in found if _remove(store, leftover))
-
-
-def _may_be_dataset(name: str) -> bool:
-    try:
-        return bool(validate_dataset_name(name))
-    except InvalidInputError:
-        return False
 
 
 def _of_dataset(store: Store, name: str) -> Iterator[Leftover]:
@@ -101,7 +93,7 @@ def _of_dataset(store: Store, name: str) -> Iterator[Leftover]:
         elif journal:  # without one it is nothing that an ingest of ours made
             yield _leftover("draft", f"{name}/{version}", files)
     for upload in uploads:
-        if _VERSION.fullmatch(upload.path.split("/")[1]) or upload.path == f"{name}/{MANIFEST}":
+        if VERSION_NAME.fullmatch(upload.path.split("/")[1]) or upload.path == f"{name}/{MANIFEST}":
             yield Leftover("upload", upload.path, (), 0, upload.started, upload)
 
 
@@ -112,7 +104,7 @@ def _sorted_out(files: Sequence[FileEntry]) -> tuple[list[FileEntry], dict[str, 
         parts = file.path.split("/")
         if len(parts) == 2:
             own.append(file)
-        elif _VERSION.fullmatch(parts[1]):
+        elif VERSION_NAME.fullmatch(parts[1]):
             versions[parts[1]].append(file)
     return own, versions
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hydrapicker.errors import StoreError
 from hydrapicker.store.layout import SPLITS
 from hydrapicker.store.store import Dataset, Store
 
@@ -38,12 +39,20 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def summaries(store: Store) -> list[dict[str, Any]]:
-    """Summarise every dataset of a store from its manifest alone, sorted by name."""
-    found = []
-    for name in store.names():
-        manifest = store.manifest(name)
-        if manifest is None:  # removed since it was listed
+def summaries(store: Store) -> tuple[list[dict[str, Any]], list[StoreError]]:
+    """Summarise every dataset of a store from its manifest alone, sorted by name.
+
+    Returns
+    -------
+    list of dict
+        The datasets.
+    list of StoreError
+        What is wrong with those whose manifest cannot be used.
+    """
+    found, unusable = list[dict[str, Any]](), list[StoreError]()
+    for name, manifest in store.manifests().items():
+        if isinstance(manifest, StoreError):
+            unusable.append(manifest)
             continue
         entry = manifest.versions[manifest.current]
         found.append(
@@ -57,7 +66,7 @@ def summaries(store: Store) -> list[dict[str, Any]]:
                 "particles": dict(entry.particles),
             }
         )
-    return found
+    return found, unusable
 
 
 def _range(values: NDArray[Any]) -> list[Any]:

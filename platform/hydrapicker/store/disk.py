@@ -45,7 +45,7 @@ class DiskBackend:
     def read_tagged(self, path: str) -> tuple[bytes, str] | None:
         try:
             content = self.read(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # the second where a file has the name of its folder
             return None
         return content, tag_of(content)
 
@@ -75,7 +75,7 @@ class DiskBackend:
     def file(self, path: str) -> FileEntry | None:
         try:
             status = Path(path).stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return FileEntry("", status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from hydrapicker.errors import StoreAccessError, StoreChangedError, StoreError
 
-__all__ = ["GIVEN_BY", "TRIED", "Fault", "HttpStatusError", "as_store_error", "code_of", "fault_of"]
+__all__ = [
+    "GIVEN_BY", "TRIED", "Fault", "HttpStatusError", "as_store_error", "code_of", "fault_of", "without_secrets",
+]  # fmt: skip
 
 TRIED = "tried "
 """How the note begins with which :func:`~hydrapicker.store.retry.retried` says how often and how long it tried."""
@@ -29,6 +31,7 @@ class Fault(Enum):
     NO_BUCKET = auto()
     BAD_CREDENTIALS = auto()
     EXPIRED_CREDENTIALS = auto()
+    WRONG_REGION = auto()
     DENIED = auto()
     CHANGED = auto()
     OTHER = auto()
@@ -74,6 +77,7 @@ _CODES = (
         Fault.EXPIRED_CREDENTIALS,
         "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired InvalidToken",
     )
+    | _each(Fault.WRONG_REGION, "PermanentRedirect IllegalLocationConstraintException")
     | _each(Fault.DENIED, "AccessDenied AllAccessDisabled AccountProblem Forbidden")
     | _each(Fault.CHANGED, "PreconditionFailed")
     | _each(Fault.OTHER, "RequestTimeTooSkewed")
@@ -132,7 +136,9 @@ def fault_of(error: BaseException) -> Fault:
     Fault
         ``OTHER`` for all that is not known, which is never tried again.
     """
-    for status, code, _ in _answered(error):  # what the server said goes before what libraries made of it
+    for status, code, message in _answered(error):  # what the server said goes before what libraries made of it
+        if code == "AuthorizationHeaderMalformed" and "region" in message:  # and not the key, say
+            return Fault.WRONG_REGION
         return _CODES.get(code) or _STATUS.get(status, Fault.OTHER)
     return next((fault for fault in map(_by_type, _chain(error)) if fault is not None), Fault.OTHER)
 
@@ -176,6 +182,16 @@ def as_store_error(error: BaseException, doing: str, url: str, given_by: str = G
     return kind(f"cannot {doing} {url}: {what}{tried}; {remedy or _remedy(doing, given_by)}")
 
 
+def without_secrets(text: str) -> str:
+    """Take out of the URLs in a text what may be secret: user and password, and the query, where signatures are.
+
+    A password may hold slashes, as the secret keys of AWS do, so all up to the last ``@`` goes where a colon shows
+    that there is one.
+    """
+    text = re.sub(r"://(?:[^/@:\s]*:\S*|[^/\s]*)@", "://", text)
+    return re.sub(r"(://[^\s?]*)\?[^\s'\")]*=[^\s'\")]*", r"\1", text)
+
+
 def _remedy(doing: str, given_by: str) -> str:
     if doing in ("write", "remove"):
         place = f"make room or permission there, or choose another place with {given_by}"
@@ -207,6 +223,11 @@ def _on_s3(error: BaseException, fault: Fault, url: str, given_by: str) -> tuple
             f"the AWS credentials have expired ({reason})",
             "get new ones (aws sso login, or new AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN), "
             f"{again}",
+        )
+    if fault is Fault.WRONG_REGION:
+        return (
+            f"{server} has bucket {bucket} in another region ({reason})",
+            f"set AWS_DEFAULT_REGION to the bucket's, {again}",
         )
     if fault is Fault.DENIED:
         return (
@@ -269,8 +290,8 @@ def _reason(error: BaseException) -> str:
     text = str(getattr(error, "strerror", None) or error or type(error).__name__)
     for status, code, message in _answered(error)[:1]:
         text = f"{code or status}: {message}" if message else code or f"HTTP status {status}"
-    text = re.sub(r"//[^/@\s]*@", "//", " ".join(text.split()))
-    return re.sub(r"\?[^\s'\")]*=[^\s'\")]*", "", text).rstrip(".")
+    text = re.sub(r"\?[^\s'\")]*=[^\s'\")]*", "", " ".join(text.split()))  # also of a path without its host
+    return without_secrets(text).rstrip(".")
 
 
 def _server() -> str:

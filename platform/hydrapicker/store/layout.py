@@ -12,9 +12,13 @@ below the dataset's folder such as ``v0001/00000.shard``.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
 
 from hydrapicker.errors import StoreError
 
@@ -24,7 +28,10 @@ __all__ = [
     "JOURNAL",
     "MANIFEST",
     "NORMALISATION",
+    "PIXEL",
+    "PIXEL_NAME",
     "SPLITS",
+    "VERSION_NAME",
     "Manifest",
     "VersionEntry",
     "check_format",
@@ -35,13 +42,19 @@ __all__ = [
 
 FORMAT_VERSION = 2
 """What is written. Version 1 had no shards of earlier versions in an index and no footers in the manifest."""
-READABLE = (1, 2)
+_READABLE = (1, 2)
 NORMALISATION = "median-mad-clip6"
 """Name of what `hydrapicker_core.preprocess.prepare` does to pixels; another recipe gets another name."""
 MANIFEST = "manifest.json"
 INDEX = "index.parquet"
 JOURNAL = "journal"
 SPLITS = ("train", "val", "test")
+VERSION_NAME = re.compile(r"v\d{4,}", re.ASCII)
+"""What :func:`version_name` makes."""
+PIXEL = np.dtype("<f2")
+"""Type of the stored pixels ..."""
+PIXEL_NAME = "float16"
+"""... and what an index calls it."""
 
 
 def version_name(number: int) -> str:
@@ -61,8 +74,8 @@ def shard_path(dataset: str, version: str, shard: str) -> str:
 
 def check_format(found: object, where: str) -> None:
     """Refuse what another version of HydraPicker wrote in a format this one does not know."""
-    if found not in READABLE:
-        known = " and ".join(map(str, READABLE))
+    if found not in _READABLE:
+        known = " and ".join(map(str, _READABLE))
         raise StoreError(
             f"{where}: format version {found!r}, but this HydraPicker reads {known}; "
             "use the HydraPicker that wrote it, or ingest again"
@@ -106,11 +119,6 @@ class Manifest:
     current: str
     versions: Mapping[str, VersionEntry]
 
-    @property
-    def next_version(self) -> str:
-        """Name of the first version that is free."""
-        return version_name(1 + max((int(version[1:]) for version in self.versions), default=0))
-
     def with_version(self, version: str, entry: VersionEntry) -> "Manifest":
         """Return this manifest with one more version, which becomes the current one."""
         return replace(self, current=version, versions=MappingProxyType({**self.versions, version: entry}))
@@ -137,10 +145,28 @@ class Manifest:
         try:
             found = json.loads(content)
             check_format(found["format_version"], where)
-            versions = {version: VersionEntry(**entry) for version, entry in found["versions"].items()}
+            versions = {_checked_name(version): _entry(entry) for version, entry in found["versions"].items()}
+            if found["current"] not in versions:
+                raise ValueError(f"current is {found['current']!r}, which is none of its versions")
             return cls(found["name"], found["current"], MappingProxyType(versions))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreError(
                 f"{where}: not a dataset's manifest ({type(error).__name__}: {error}); "
                 "restore it from a copy, or remove its folder and ingest again"
             ) from error
+
+
+def _checked_name(version: str) -> str:
+    if not VERSION_NAME.fullmatch(version):
+        raise ValueError(f"no version can be called {version!r}")
+    return version
+
+
+def _entry(found: dict[str, Any]) -> VersionEntry:
+    entry = VersionEntry(**found)
+    for name, value in asdict(entry).items():
+        default = getattr(VersionEntry, name, None)
+        kind = dict if name in ("micrographs", "particles") else str if default is None else type(default)
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r}")
+    return entry

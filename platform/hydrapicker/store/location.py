@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem
 from hydrapicker.errors import StoreChangedError, StoreError
 from hydrapicker.store.backend import UNFINISHED, Backend, FileEntry, Upload, Writer
 from hydrapicker.store.disk import DiskBackend
-from hydrapicker.store.faults import GIVEN_BY, Fault, as_store_error, fault_of
+from hydrapicker.store.faults import GIVEN_BY, Fault, as_store_error, fault_of, without_secrets
 from hydrapicker.store.others import OtherBackend
 from hydrapicker.store.retry import RetryBudget, retried
 from hydrapicker.store.s3 import S3Backend
@@ -41,7 +41,8 @@ def default_store() -> str:
 def from_any_folder(root: str | None) -> str:
     """Name a store (None: the default one) so that processes in other working folders find it."""
     root = root or default_store()
-    return root if "://" in root else str(Path(root).absolute())
+    # As fsspec does it, so that this is the very folder that a Location of the name as it is typed stands for.
+    return root if "://" in root else str(Path(os.path.expanduser(root)).absolute())  # noqa: PTH111
 
 
 class Location:
@@ -50,8 +51,8 @@ class Location:
     Paths are relative to the root, with forward slashes. What may pass (a server that is busy, a connection that
     breaks, an answer that does not come) is tried again within the budget. All other errors come out as
     :class:`~hydrapicker.errors.StoreError` with one line that names the file and says what to do, among them
-    :class:`~hydrapicker.errors.StoreAccessError` where the place is missing or not open to us. It may be pickled,
-    and used by many threads and by forked processes.
+    :class:`~hydrapicker.errors.StoreAccessError` where the place is missing or not open to us. It may be used by many
+    threads and by forked processes, and pickled: it then stands for the same folder in any working folder.
 
     Parameters
     ----------
@@ -62,19 +63,24 @@ class Location:
         For how long one operation is tried again.
     given_by : str, optional
         How the user says where this is; errors tell to check it.
+
+    Raises
+    ------
+    StoreError
+        When no files can be kept at such a place, or it does not open.
     """
 
     def __init__(self, root: str, retry: RetryBudget = RetryBudget(), given_by: str = GIVEN_BY) -> None:  # noqa: B008 (it is frozen)
         self.root = root
         self.retry = retry
         self._given_by = given_by
-        self._base, self._backend = _find(root)
+        self._base, self._backend = _find(root, given_by)
 
     def __repr__(self) -> str:
-        return f"Location({self.root!r})"
+        return f"Location({self.url()!r})"
 
     def __reduce__(self) -> tuple[type["Location"], tuple[str, RetryBudget, str]]:
-        return Location, (self.root, self.retry, self._given_by)
+        return Location, (str(self.local_folder or self.root), self.retry, self._given_by)
 
     @property
     def local_folder(self) -> Path | None:
@@ -89,9 +95,9 @@ class Location:
         bucket, _, prefix = self._base.partition("/")
         return bucket, prefix
 
-    def url(self, path: str) -> str:
-        """Name a file as a user would type it."""
-        return f"{self.root.rstrip('/')}/{path}"
+    def url(self, path: str = "") -> str:
+        """Name a file, or the place itself, as a user would type it, but for passwords."""
+        return without_secrets(f"{self.root.rstrip('/')}/{path}" if path else self.root)
 
     def read(self, path: str) -> bytes:
         """Read a whole file."""
@@ -181,7 +187,7 @@ class Location:
         return None if found is None else replace(found, path=path)
 
     def files(self, path: str = "", *, below: bool = True) -> tuple[FileEntry, ...]:
-        """List the files in a folder and (``below``) in the folders in it, sorted by path; empty where there is none."""
+        """List the files in a folder and (``below``) in those in it, sorted by path; empty without a folder."""
         full = self._full(path)
         found = self._do("list", path, lambda: _unless_absent(lambda: self._backend.files(full, below)) or ())
         entries = (replace(entry, path=posixpath.join(path, entry.path)) for entry in found)
@@ -216,7 +222,7 @@ class Location:
         if relative.startswith(("..", "/")):
             # An index comes from outside; it must not make us read or write anywhere else.
             raise StoreError(
-                f"{self.root}: refusing {path!r}, which lies outside the store; "
+                f"{self.url()}: refusing {path!r}, which lies outside the store; "
                 "the index that names it is not to be trusted"
             )
         return f"{self._base}/{relative}" if relative else self._base
@@ -250,20 +256,25 @@ class _ReportingWriter:
             self._target.write(content)
 
 
-def _find(root: str) -> tuple[str, Backend]:
+def _find(root: str, given_by: str) -> tuple[str, Backend]:
     """Give the root as the backend names it, without a slash at its end, and the backend."""
+    shown = without_secrets(root)
     protocol, _, rest = root.partition("://")
     if protocol in ("s3", "s3a"):
         bucket = rest.strip("/").partition("/")[0]
-        if not re.fullmatch(r"[A-Za-z0-9._-]+", bucket):
-            raise StoreError(f"{root}: {bucket!r} cannot be a bucket; give s3://bucket or s3://bucket/prefix")
-        return rest.strip("/"), S3Backend(bucket)
+        if re.fullmatch(r"[A-Za-z0-9._-]+", bucket):
+            return rest.strip("/"), S3Backend(bucket)
+        if shown != root:
+            raise StoreError(f"{shown}: give keys by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, not in the URL")
+        raise StoreError(f"{shown}: {bucket!r} cannot be a bucket; give s3://bucket or s3://bucket/prefix")
     try:
         filesystem, base = fsspec.core.url_to_fs(root)
-    except (ValueError, ImportError) as error:
+    except OSError as error:  # some connect, or open a file, at once
+        raise as_store_error(error, "open", shown, given_by) from error
+    except Exception as error:
+        reason = " ".join(without_secrets(str(error)).split())
         raise StoreError(
-            f"{root}: not a place for a dataset store ({' '.join(str(error).split())}); "
-            "give a folder or a URL such as s3://bucket/prefix"
+            f"{shown}: no place for files that can be used ({reason}); give a folder or a URL such as s3://bucket/prefix"
         ) from error
     local = isinstance(filesystem, LocalFileSystem)
     return base.rstrip("/"), DiskBackend() if local else OtherBackend(filesystem)

@@ -10,6 +10,7 @@ from typing import Any
 from hydrapicker.errors import StoreError
 from hydrapicker.store.backend import FileEntry, Upload
 from hydrapicker.store.disk import replace_if_unchanged, tag_of
+from hydrapicker.store.faults import without_secrets
 from hydrapicker.store.retry import RetryBudget
 
 __all__ = ["OtherBackend"]
@@ -47,8 +48,9 @@ class OtherBackend:
         protocol = self._filesystem.protocol
         protocol = protocol if isinstance(protocol, str) else protocol[0]
         if protocol != "memory":
+            where = without_secrets(path) if "://" in path else f"{protocol}://{path.lstrip('/')}"
             raise StoreError(
-                f"{protocol}://{path.lstrip('/')}: this kind of place cannot refuse to replace what somebody else has "
+                f"{where}: this kind of place cannot refuse to replace what somebody else has "
                 "just written, so datasets can be read from there but not made; make them in a folder or at s3://"
             )
         with _MEMORY_LOCK:

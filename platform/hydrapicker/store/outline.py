@@ -26,16 +26,15 @@ from hydrapicker.store.index import (
     numbered,
     planning_sha256,
 )
+from hydrapicker.store.intact import DamagedError, until_intact
 from hydrapicker.store.layout import SPLITS, VersionEntry
 from hydrapicker.store.location import Location
 from hydrapicker.store.rows import Rows
 
-__all__ = ["WHOLE_BELOW_BYTES", "Outline", "read_outline", "read_rows"]
+__all__ = ["WHOLE_BELOW_BYTES", "Outline", "read_index", "read_outline", "read_rows"]
 
 WHOLE_BELOW_BYTES = 256 * 1024
 """A smaller index is read whole: one request, however little of it is needed."""
-_FETCHES = 3
-"""How often an index that arrives damaged is fetched: a bit that flipped on the way heals, one in the file does not."""
 
 T = TypeVar("T")
 
@@ -53,10 +52,6 @@ class Outline:
     meta: IndexMeta
     splits: dict[str, NDArray[np.int64]]
     shard_numbers: NDArray[np.int32]
-
-
-class _DamagedError(Exception):
-    """What arrived is not what was written; the message says what gave it away."""
 
 
 def read_outline(location: Location, path: str, entry: VersionEntry) -> Outline:
@@ -94,26 +89,37 @@ def read_rows(location: Location, path: str, entry: VersionEntry) -> Rows:
     return rows
 
 
+def read_index(location: Location, path: str, entry: VersionEntry) -> bytes:
+    """Read the whole file; parameters as of :func:`read_outline`.
+
+    Raises
+    ------
+    DamagedError
+        When it is damaged.
+    StoreError
+        When it cannot be read.
+    """
+    return until_intact(lambda: _whole(location, path, entry))
+
+
 def _until_intact(where: str, fetch: Callable[[], T]) -> T:
-    for _ in range(_FETCHES):
-        try:
-            return fetch()
-        except _DamagedError as error:
-            reason = error
-    raise StoreError(f"{where}: damaged, {reason}; ingest the same input again to repair it")
+    try:
+        return until_intact(fetch)
+    except DamagedError as error:
+        raise StoreError(f"{where}: damaged, {error}; ingest the same input again to repair it") from error
 
 
 def _whole(location: Location, path: str, entry: VersionEntry) -> bytes:
     content = location.read(path)
     if fingerprint_of(content) != entry.fingerprint:
-        raise _DamagedError("its sha256 is not the manifest's")
+        raise DamagedError("its sha256 is not the manifest's")
     return content
 
 
 def _footer(location: Location, path: str, entry: VersionEntry) -> bytes:
     footer = location.read_range(path, entry.index_bytes - entry.footer_bytes, entry.footer_bytes)
     if hashlib.sha256(footer).hexdigest() != entry.footer_sha256:
-        raise _DamagedError("the sha256 of its footer is not the manifest's")
+        raise DamagedError("the sha256 of its footer is not the manifest's")
     return footer
 
 
@@ -127,7 +133,7 @@ def _planning_columns(location: Location, path: str, entry: VersionEntry, metada
         stop = max(_first_byte(column) + column.total_compressed_size for column in wanted)
         content = location.read_range(path, start, stop - start)
         if len(content) != stop - start:
-            raise _DamagedError("it is shorter than it was")
+            raise DamagedError("it is shorter than it was")
         sparse[start:stop] = np.frombuffer(content, np.uint8)
     return pa.BufferReader(pa.py_buffer(sparse))
 
@@ -152,10 +158,10 @@ def _outline(source: pa.NativeFile, metadata: pq.FileMetaData | None, where: str
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())
         if metadata is not None:
-            raise _DamagedError(reason) from error
+            raise DamagedError(reason) from error
         raise StoreError(f"{where}: not a dataset's index ({reason}); ingest the dataset again") from error
     if metadata is not None and planning_sha256(columns) != notes[PLANNING_SHA256.encode()].decode():
-        raise _DamagedError("what it says of splits and shards is not what was written")
+        raise DamagedError("what it says of splits and shards is not what was written")
     (split_numbers, split_names), (shard_numbers, _) = columns
     splits = {}
     for split in SPLITS:

@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +17,7 @@ from hydrapicker.store.config import available_cores
 from hydrapicker.store.layout import INDEX, shard_path
 from hydrapicker.store.location import Location
 from hydrapicker.store.prepare import one_torch_thread, prepare_micrograph
+from hydrapicker.store.progress import Progress, untold
 from hydrapicker.store.rows import Row
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.store.verify import ShardPieces, check_shard, rows_by_shard, verify
@@ -46,10 +47,6 @@ class RepairReport:
     refused: tuple[str, ...] = ()
 
 
-def _silent(done: int, total: int, label: str) -> None:
-    pass
-
-
 def repair(
     store: Store,
     name: str,
@@ -57,7 +54,7 @@ def repair(
     version: str | None = None,
     *,
     workers: int | None = None,
-    progress: Callable[[int, int, str], None] = _silent,
+    progress: Progress = untold,
 ) -> RepairReport:
     """Find what is damaged in a version and write those shards anew, each whole or not at all.
 
@@ -91,21 +88,29 @@ def repair(
     """
     originals = _originals(folder)
     workers = workers or available_cores()
+    version, paths = _damaged_shards(store, name, version, workers, progress)
+    results = dict(zip(paths, _repaired(store, name, paths, originals, workers, progress), strict=True))
+    made_again = {path: result for path, result in results.items() if not isinstance(result, str)}
+    return RepairReport(
+        dataset=name,
+        version=version,
+        shards=tuple(made_again),
+        micrographs=tuple(micrograph for result in made_again.values() for micrograph in result),
+        refused=tuple(result for result in results.values() if isinstance(result, str)),
+    )
+
+
+def _damaged_shards(
+    store: Store, name: str, version: str | None, workers: int, progress: Progress
+) -> tuple[str, tuple[str, ...]]:
+    """Find the version's name, and the paths of the shards in which something is damaged."""
     found = verify(store, name, version, workers=workers, progress=progress)
-    damaged = dict.fromkeys(shard_path(name, found.version, damage.shard) for damage in found.damages)
-    if f"{name}/{found.version}/{INDEX}" in damaged:
+    if any(damage.shard == INDEX for damage in found.damages):
         raise StoreError(
             f"{store.location.url(f'{name}/{found.version}/{INDEX}')}: damaged, and micrographs alone cannot make it "
             "again, as it holds the particles; run the same hydrapicker ingest again, which repairs it"
         )
-    results = list(_repaired(store, name, tuple(damaged), originals, workers, progress))
-    return RepairReport(
-        dataset=name,
-        version=found.version,
-        shards=tuple(path for path, result in zip(damaged, results, strict=True) if not isinstance(result, str)),
-        micrographs=tuple(micrograph for result in results if not isinstance(result, str) for micrograph in result),
-        refused=tuple(result for result in results if isinstance(result, str)),
-    )
+    return found.version, tuple(dict.fromkeys(shard_path(name, found.version, d.shard) for d in found.damages))
 
 
 def _repaired(
@@ -114,7 +119,7 @@ def _repaired(
     paths: Sequence[str],
     originals: Originals,
     workers: int,
-    progress: Callable[[int, int, str], None],
+    progress: Progress,
 ) -> Iterator[tuple[str, ...] | str]:
     """Repair shards and yield, in order, the ids made again in each, or why it was left."""
     owners = {path: path.split("/")[1] for path in paths}  # a shard is written by one version and shared by later ones

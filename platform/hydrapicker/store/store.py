@@ -1,19 +1,22 @@
 """Reading: a store of datasets, a dataset of micrographs, and every byte checked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
+from typing import TypeVar
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from hydrapicker.errors import DatasetNotFoundError, StoreError
 from hydrapicker.store.damage import damaged
+from hydrapicker.store.faults import Fault, fault_of
 from hydrapicker.store.index import IndexMeta
-from hydrapicker.store.layout import INDEX, MANIFEST, Manifest, shard_path
+from hydrapicker.store.intact import DamagedError, read_pixels
+from hydrapicker.store.layout import INDEX, MANIFEST, PIXEL, PIXEL_NAME, Manifest, shard_path
 from hydrapicker.store.location import Location, default_store
+from hydrapicker.store.manifest import possible_names, read_manifest
 from hydrapicker.store.outline import read_outline, read_rows
 from hydrapicker.store.retry import RetryBudget
 from hydrapicker.store.rows import Row, Rows
@@ -22,8 +25,10 @@ from hydrapicker_registry.names import nearest, validate_dataset_name
 
 __all__ = ["Dataset", "Store", "StoredMicrograph"]
 
-_DTYPES = {"float16": np.dtype("<f2")}
-_OPENED_AT_ONCE = 16
+_AT_ONCE = 16
+"""Datasets about which the store is asked at a time."""
+
+S, T = TypeVar("S"), TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +63,9 @@ class StoredMicrograph:
 class Dataset:
     """One version of a dataset; it never changes. Safe to read from several threads.
 
-    Made by :meth:`Store.open`. ``name``, ``version``, ``fingerprint`` and ``created`` are strings; ``meta`` is what
-    holds for all of its micrographs; ``location`` is the store it lies in.
+    It may be pickled: it is opened anew where it arrives, and the rows it has read stay behind. Made by
+    :meth:`Store.open`. ``name``, ``version``, ``fingerprint`` and ``created`` are strings; ``meta`` is what holds for
+    all of its micrographs; ``location`` is the store it lies in.
     """
 
     def __init__(self, location: Location, manifest: Manifest, version: str) -> None:
@@ -74,6 +80,10 @@ class Dataset:
 
     def __repr__(self) -> str:
         return f"Dataset({self.name!r}, {self.version!r}, {len(self)} micrographs)"
+
+    def __reduce__(self) -> tuple[type["Dataset"], tuple[Location, Manifest, str]]:
+        manifest = Manifest(self.name, self.version, {self.version: self._entry})
+        return Dataset, (self.location, manifest, self.version)
 
     def __len__(self) -> int:
         """Return the number of micrographs."""
@@ -136,11 +146,10 @@ class Dataset:
             When the bytes are missing or are not those that were ingested.
         """
         entry = self.rows[row]
-        dtype = _DTYPES.get(entry.dtype)
-        if dtype is None:
+        if entry.dtype != PIXEL_NAME:
             raise StoreError(f"{self._named(entry)}: unknown pixel type {entry.dtype!r}; update HydraPicker")
         content = self.read_checked(row)
-        return self.with_image(row, np.frombuffer(content, dtype).reshape(entry.height, entry.width))
+        return self.with_image(row, np.frombuffer(content, PIXEL).reshape(entry.height, entry.width))
 
     def with_image(self, row: int, image: NDArray[np.float16]) -> StoredMicrograph:
         """Return a micrograph of which the stored image, (height, width), is there already."""
@@ -162,13 +171,13 @@ class Dataset:
         """Read one micrograph's bytes as stored and check them (see :meth:`read`)."""
         entry = self.rows[row]
         try:
-            content = self.location.read_range(*self.path_of(row))
+            return read_pixels(self.location, self.path_of(row)[0], entry)
+        except DamagedError as error:
+            raise damaged(self.name, self.version, entry.shard, entry.id, str(error)) from error
         except StoreError as error:
-            raise StoreError(f"{self._named(entry)}: {error}") from error
-        if xxhash.xxh3_128_hexdigest(content) != entry.checksum:
-            found = "" if len(content) == entry.length else f"{len(content)} of {entry.length} bytes, "
-            raise damaged(self.name, self.version, entry.shard, entry.id, f"{found}the checksum does not match")
-        return content
+            if fault_of(error) is Fault.ABSENT:
+                raise damaged(self.name, self.version, entry.shard, entry.id, "the shard is missing") from error
+            raise type(error)(f"{self._named(entry)}: {error}") from error
 
     def _named(self, entry: Row) -> str:
         return f"dataset {self.name} {self.version}, shard {entry.shard}, micrograph {entry.id}"
@@ -189,11 +198,39 @@ class Store:
         self.location = Location(root or default_store(), retry)
 
     def __repr__(self) -> str:
-        return f"Store({self.location.root!r})"
+        return f"Store({self.location.url()!r})"
 
     def names(self) -> tuple[str, ...]:
         """List the names of the datasets, sorted."""
-        return tuple(name for name in self.location.names() if self.location.exists(f"{name}/{MANIFEST}"))
+        names = possible_names(self.location)
+        there = _at_once(lambda name: self.location.exists(f"{name}/{MANIFEST}"), names)
+        return tuple(name for name, found in zip(names, there, strict=True) if found)
+
+    def manifests(self) -> dict[str, Manifest | StoreError]:
+        """Read the manifests of all datasets, by name and sorted by it.
+
+        Returns
+        -------
+        dict of str to Manifest or StoreError
+            For a dataset whose manifest cannot be used the error that says why.
+
+        Raises
+        ------
+        StoreError
+            When the store does not answer or does not let us in.
+        """
+
+        def read(name: str) -> Manifest | StoreError | None:
+            try:
+                return self.manifest(name)
+            except StoreError as error:
+                if fault_of(error) not in (Fault.OTHER, Fault.DENIED):  # of the store, not of this one manifest
+                    raise
+                return error
+
+        names = possible_names(self.location)
+        found = zip(names, _at_once(read, names), strict=True)
+        return {name: manifest for name, manifest in found if manifest is not None}
 
     def manifest(self, name: str) -> Manifest | None:
         """Read what versions a dataset has; None when there is no such dataset.
@@ -205,10 +242,8 @@ class Store:
         StoreError
             When the store cannot be read.
         """
-        validate_dataset_name(name)
-        path = f"{name}/{MANIFEST}"
-        found = self.location.read_tagged(path)
-        return None if found is None else Manifest.from_bytes(found[0], self.location.url(path))
+        manifest, tag = read_manifest(self.location, validate_dataset_name(name))
+        return None if tag is None else manifest
 
     def open(self, name: str, version: str | None = None) -> Dataset:
         """Open a dataset, by default its current version.
@@ -222,20 +257,22 @@ class Store:
         """
         manifest = self.manifest(name)
         if manifest is None:
-            raise DatasetNotFoundError(f"no dataset {name} in {self.location.root}; {self._nearest(name)}")
+            raise DatasetNotFoundError(f"no dataset {name} in {self.location.url()}; {self._nearest(name)}")
         version = version or manifest.current
         if version not in manifest.versions:
             there = ", ".join(sorted(manifest.versions))
             raise DatasetNotFoundError(f"dataset {name} has no version {version}; there are {there}")
         return Dataset(self.location, manifest, version)
 
-    def open_all(self, versions: Mapping[str, str | None]) -> dict[str, Dataset]:
+    def open_all(self, versions: Mapping[str, str | None], *, whole: bool = False) -> dict[str, Dataset]:
         """Open many datasets at once, as fast as the store answers.
 
         Parameters
         ----------
         versions : mapping of str to str or None
             The version of every dataset by the dataset's name; None for the current one.
+        whole : bool, optional
+            Read all their rows as well, which is otherwise done for each when its rows are first asked for.
 
         Returns
         -------
@@ -247,11 +284,14 @@ class Store:
         DatasetNotFoundError, StoreError
             As of :meth:`open`, for the first dataset that cannot be opened.
         """
-        pool = ThreadPoolExecutor(_OPENED_AT_ONCE, "open")
-        try:
-            return dict(zip(versions, pool.map(self.open, versions, versions.values()), strict=True))
-        finally:
-            pool.shutdown(cancel_futures=True)
+
+        def opened(name: str) -> Dataset:
+            dataset = self.open(name, versions[name])
+            if whole:
+                len(dataset.rows)
+            return dataset
+
+        return dict(zip(versions, _at_once(opened, versions), strict=True))
 
     def _nearest(self, name: str) -> str:
         names = self.names()
@@ -259,3 +299,12 @@ class Store:
             return "the store is empty: make a dataset with `hydrapicker ingest`, or check --store or HYDRAPICKER_STORE"
         close = nearest(name, names)
         return f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(names[:10])}"
+
+
+def _at_once(do: Callable[[S], T], items: Iterable[S]) -> list[T]:
+    """Do something with each, many at a time; results in order, and the error of the first that fails."""
+    pool = ThreadPoolExecutor(_AT_ONCE, "store")
+    try:
+        return list(pool.map(do, items))
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,7 +1,7 @@
 """Walk everything that a dataset version holds, and tell what is not as it was ingested."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 
@@ -9,9 +9,12 @@ import xxhash
 
 from hydrapicker.errors import StoreAccessError, StoreError
 from hydrapicker.store.faults import Fault, fault_of
-from hydrapicker.store.index import fingerprint_of, index_from_bytes
+from hydrapicker.store.index import index_from_bytes
+from hydrapicker.store.intact import DamagedError, read_pixels
 from hydrapicker.store.layout import INDEX, VersionEntry, shard_path
 from hydrapicker.store.location import Location
+from hydrapicker.store.outline import read_index
+from hydrapicker.store.progress import Progress, untold
 from hydrapicker.store.rows import Row, Rows
 from hydrapicker.store.store import Store
 
@@ -55,7 +58,7 @@ class VerifyReport:
         version: The version that was walked.
         micrographs: Number of micrographs that the index names; 0 where the index itself is damaged.
         shards: Number of shards that hold them.
-        bytes_read: Bytes of index and shards that were read and checked.
+        bytes_read: Bytes of index and shards that were read and checked; 0 where the index itself is damaged.
         damages: All that is damaged, in the order of the index.
     """
 
@@ -102,17 +105,13 @@ class ShardPieces:
             yield piece
 
 
-def _silent(done: int, total: int, label: str) -> None:
-    pass
-
-
 def verify(
     store: Store,
     name: str,
     version: str | None = None,
     *,
     workers: int = 8,
-    progress: Callable[[int, int, str], None] = _silent,
+    progress: Progress = untold,
 ) -> VerifyReport:
     """Check the index against the manifest and every micrograph against its checksum; damage does not end the walk.
 
@@ -138,29 +137,26 @@ def verify(
     """
     version, entry = _entry(store, name, version)
     path = f"{name}/{version}/{INDEX}"
-    index = _read_index(store.location, path, entry)
-    if index is None or fingerprint_of(index) != entry.fingerprint:
-        reason = "missing" if index is None else "damaged, its sha256 is not the manifest's"
-        return VerifyReport(name, version, 0, 0, len(index or b""), (Damage(name, version, INDEX, None, reason),))
+    if not store.location.exists(path):
+        return _without_index(name, version, "missing")
+    try:
+        index = read_index(store.location, path, entry)
+    except DamagedError as error:
+        return _without_index(name, version, f"damaged, {error}")
     rows = Rows(index_from_bytes(index, store.location.url(path))[0])
-    shards = rows_by_shard(rows)
-    checks = _check_all(store.location, name, version, rows, shards, workers, progress)
+    checks = _check_all(store.location, name, version, rows, workers, progress)
     return VerifyReport(
         dataset=name,
         version=version,
         micrographs=len(rows),
-        shards=len(shards),
+        shards=len(checks),
         bytes_read=len(index) + sum(check.bytes_read for check in checks.values()),
-        damages=tuple(damage for shard in shards for damage in checks[shard].damages),
+        damages=tuple(damage for check in checks.values() for damage in check.damages),
     )
 
 
-def _read_index(location: Location, path: str, entry: VersionEntry) -> bytes | None:
-    if not location.exists(path):
-        return None
-    content = location.read(path)
-    # Once more where it differs, as of micrographs: what is stored is judged, not the way it came here.
-    return content if fingerprint_of(content) == entry.fingerprint else location.read(path)
+def _without_index(dataset: str, version: str, reason: str) -> VerifyReport:
+    return VerifyReport(dataset, version, 0, 0, 0, (Damage(dataset, version, INDEX, None, reason),))
 
 
 def rows_by_shard(rows: Rows) -> dict[str, list[int]]:
@@ -199,45 +195,39 @@ def _wrong_with(location: Location, path: str, row: Row, pieces: ShardPieces) ->
             digest.update(piece)
         if digest.hexdigest() == row.checksum:
             return None
-        content = location.read_range(path, row.offset, row.length)  # once more: the way here may have been at fault
+        read_pixels(location, path, row)  # again: what is stored is judged, not the way it came here
+    except DamagedError as error:
+        return str(error)
     except StoreAccessError:
         raise
     except StoreError as error:
         if fault_of(error) is Fault.TRANSIENT:  # a store that does not answer says nothing about what it holds
             raise
         return str(error)
-    if xxhash.xxh3_128_hexdigest(content) == row.checksum:
-        return None
-    found = "" if len(content) == row.length else f"{len(content)} of {row.length} bytes, "
-    return f"{found}the checksum does not match"
+    return None
 
 
 def _check_all(
-    location: Location,
-    dataset: str,
-    version: str,
-    rows: Rows,
-    shards: Mapping[str, Sequence[int]],
-    workers: int,
-    progress: Callable[[int, int, str], None],
+    location: Location, dataset: str, version: str, rows: Rows, workers: int, progress: Progress
 ) -> dict[str, ShardCheck]:
+    """Check every shard, some at a time; they come out in the order in which the index names them first."""
+    shards = rows_by_shard(rows)
+
     def check(shard: str) -> ShardCheck:
         return check_shard(location, dataset, version, shard, [rows[number] for number in shards[shard]])
 
-    checks: dict[str, ShardCheck] = {}
     done, label = 0, f"verifying {dataset} {version}"
     progress(done, len(rows), label)
     pool = ThreadPoolExecutor(workers, "verify")
     try:
         under_way = {pool.submit(check, shard): shard for shard in shards}
         for future in as_completed(under_way):
-            shard = under_way[future]
-            checks[shard] = future.result()
-            done += len(shards[shard])
+            future.result()
+            done += len(shards[under_way[future]])
             progress(done, len(rows), label)
     finally:
         pool.shutdown(cancel_futures=True)  # what has begun ends by itself, what waits is not begun
-    return checks
+    return {shard: future.result() for future, shard in under_way.items()}
 
 
 def _entry(store: Store, name: str, version: str | None) -> tuple[str, VersionEntry]:

@@ -24,6 +24,24 @@ def flip(path: Path, position: int) -> None:
     path.write_bytes(content)
 
 
+def test_a_bad_manifest_hides_no_other_dataset(toy: Path, ingest: Callable, hydrapicker: Callable) -> None:
+    assert ingest(name="other").code == 0
+    manifest = json.loads((toy / "manifest.json").read_text())
+    (toy / "manifest.json").write_text(json.dumps({**manifest, "current": "v0009"}))
+    listed = hydrapicker("datasets")
+    assert "current is 'v0009', which is none of its versions" in listed.refusal()
+    assert [line.split()[0] for line in listed.out.splitlines()] == ["name", "other"]
+    listed = hydrapicker("datasets", "--json")
+    assert [entry["name"] for entry in json.loads(listed.out)] == ["other"]
+    assert "toy/manifest.json" in listed.refusal()
+    (toy.parent / "other/manifest.json").unlink()
+    alone = hydrapicker("datasets")
+    assert alone.out == ""
+    assert "toy/manifest.json" in alone.refusal()
+    (toy / "manifest.json").unlink()
+    assert "no datasets in ./hydrapicker-data/datasets" in hydrapicker("datasets").out
+
+
 def test_verify_an_intact_dataset(toy: Path, hydrapicker: Callable) -> None:
     done = hydrapicker("datasets", "verify", "toy")
     assert done.code == 0

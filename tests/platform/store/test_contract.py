@@ -1,6 +1,7 @@
 """What holds for a store anywhere: one suite over every kind of root (see the fixture ``root``)."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_splits_are_row_numbers(root, write_dataset):
 
 def test_the_empty_store(root):
     assert Store(root).names() == ()
-    assert summaries(Store(root)) == []
+    assert summaries(Store(root)) == ([], [])
     with pytest.raises(DatasetNotFoundError, match="the store is empty"):
         Store(root).open("toy")
 
@@ -109,8 +110,28 @@ def test_a_short_or_missing_shard_is_told(root, write_dataset):
     dataset.read(0)
     with pytest.raises(StoreError, match=r"micrograph m001.mrc is damaged \(\d+ of \d+ bytes"):
         dataset.read(1)
-    with pytest.raises(StoreError, match=r"micrograph m002.mrc: cannot read .*00001.shard"):
+    told = r"micrograph m002.mrc is damaged \(the shard is missing\): run hydrapicker datasets repair toy --from FOLDER"
+    with pytest.raises(StoreError, match=told):
         dataset.read(2)
+
+
+@pytest.mark.parametrize("flips", [2, 3])
+def test_a_bit_that_flips_on_the_way_is_no_damage(root, write_dataset, monkeypatch, flips):
+    _, images = write_dataset(root)
+    dataset = Store(root).open("toy")
+    read_range, left = Location.read_range, iter(range(flips))
+    assert dataset.rows
+
+    def on_the_way(self: Location, path: str, offset: int, length: int) -> bytes:
+        content = read_range(self, path, offset, length)
+        return content if next(left, None) is None else bytes([content[0] ^ 1, *content[1:]])
+
+    monkeypatch.setattr(Location, "read_range", on_the_way)
+    if flips == 2:
+        np.testing.assert_array_equal(dataset.read(3).image, images[3].astype(np.float32))
+    else:
+        with pytest.raises(StoreError, match=r"micrograph m003.mrc is damaged \(the checksum does not match\)"):
+            dataset.read(3)
 
 
 def test_a_damaged_index_is_refused(root, write_dataset):
@@ -131,6 +152,59 @@ def test_a_damaged_manifest_is_refused(root, write_dataset, content):
         Store(root).open("toy")
 
 
+def test_what_a_manifest_says_must_hold_together(root, write_dataset):
+    write_dataset(root)
+    location = Location(root)
+    good = json.loads(location.read("toy/manifest.json"))
+    entry = good["versions"]["v0001"]
+    for bad in (
+        {"current": "v0002"},
+        {"versions": {}},
+        {"current": "../v1", "versions": {"../v1": entry}},
+        {"versions": {"v0001": entry, "v2": entry}},
+        {"versions": {"v0001": {**entry, "micrographs": 3}}},
+        {"versions": {"v0001": {**entry, "fingerprint": None}}},
+        {"versions": {"v0001": {**entry, "index_bytes": "many"}}},
+    ):
+        location.write("toy/manifest.json", json.dumps({**good, **bad}).encode())
+        with pytest.raises(StoreError, match=r"toy/manifest.json: not a dataset's manifest \(.*; restore it") as caught:
+            Store(root).open("toy")
+        assert "\n" not in str(caught.value)
+
+
+def test_a_copied_folder_is_not_another_dataset(write_dataset, tmp_path):
+    write_dataset(str(tmp_path))
+    shutil.copytree(tmp_path / "toy", tmp_path / "copy")
+    told = r"copy/manifest.json: this is dataset toy, in a folder of another name; rename the folder to toy, or"
+    with pytest.raises(StoreError, match=told):
+        Store(str(tmp_path)).open("copy")
+    assert Store(str(tmp_path)).open("toy").name == "toy"
+
+
+def test_one_bad_manifest_hides_no_other_dataset(root, write_dataset):
+    for name in ("a", "b", "c"):
+        write_dataset(root, name)
+    location = Location(root)
+    location.write("b/manifest.json", b"{}")
+    location.write("no dataset/manifest.json", b"{}")
+    location.write("notes.txt", b"in between")
+    found, (bad,) = summaries(Store(root))
+    assert [entry["name"] for entry in found] == ["a", "c"]
+    assert "b/manifest.json: not a dataset's manifest" in str(bad)
+    assert Store(root).names() == ("a", "b", "c")
+
+
+def test_a_store_that_does_not_answer_is_told_once(write_dataset, tmp_path, monkeypatch):
+    write_dataset(str(tmp_path))
+
+    def fail(self: Location, path: str) -> None:
+        raise StoreError("no answer") from ConnectionResetError()
+
+    monkeypatch.setattr(Location, "read_tagged", fail)
+    with pytest.raises(StoreError, match="no answer"):
+        summaries(Store(str(tmp_path)))
+
+
 def test_an_unknown_format_version_is_refused(root, write_dataset):
     write_dataset(root)
     location = Location(root)
@@ -143,7 +217,8 @@ def test_an_unknown_format_version_is_refused(root, write_dataset):
 def test_an_index_cannot_lead_out_of_the_store(root, make_rows, meta):
     rows, images = make_rows(3)
     draft = Draft(Location(root), meta("toy"), "one")
-    draft.add_shard(images[0].tobytes(), [replace(rows[0], shard="../../../etc/passwd")])
+    draft.location.write(draft.path_of(0), images[0].tobytes())
+    draft.finish_shard(0, [replace(rows[0], shard="../../../etc/passwd")])
     draft.commit()
     with pytest.raises(StoreError, match="outside the store"):
         Store(root).open("toy").read(0)
@@ -159,7 +234,8 @@ def test_describe_counts_what_was_written(root, write_dataset):
     assert found["width"] == [min(r.original_width for r in rows), max(r.original_width for r in rows)]
     assert found["shards"] == 4
     json.dumps(found)
-    first, second = summaries(Store(root))
+    (first, second), unusable = summaries(Store(root))
+    assert unusable == []
     assert (first["name"], second["name"]) == ("other", "toy")
     assert second["micrographs"] == found["micrographs"]
     assert second["particles"] == found["particles"]

@@ -14,7 +14,7 @@ from s3fs.errors import translate_boto_error
 
 from hydrapicker.errors import StoreAccessError, StoreChangedError, StoreError
 from hydrapicker.store import s3 as s3_module
-from hydrapicker.store.faults import Fault, HttpStatusError, as_store_error, fault_of
+from hydrapicker.store.faults import Fault, HttpStatusError, as_store_error, fault_of, without_secrets
 from hydrapicker.store.location import Location
 from hydrapicker.store.retry import RetryBudget
 from hydrapicker.store.s3 import S3Backend
@@ -35,6 +35,8 @@ _CLOSED = "http://127.0.0.1:9"
         (404, "NoSuchKey", Fault.ABSENT),
         (404, "", Fault.ABSENT),
         (404, "NoSuchBucket", Fault.NO_BUCKET),
+        (301, "PermanentRedirect", Fault.WRONG_REGION),
+        (400, "AuthorizationHeaderMalformed", Fault.BAD_CREDENTIALS),
         (403, "SignatureDoesNotMatch", Fault.BAD_CREDENTIALS),
         (403, "InvalidAccessKeyId", Fault.BAD_CREDENTIALS),
         (400, "ExpiredToken", Fault.EXPIRED_CREDENTIALS),
@@ -96,6 +98,32 @@ def test_secrets_stay_out_of_messages(monkeypatch):
         message = str(as_store_error(error, "read", "s3://b/k"))
         assert "secret" not in message
         assert "host.example" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ftp://me:secret@host/a", "ftp://host/a"),
+        ("ftp://secret@host:21/a@b", "ftp://host:21/a@b"),
+        ("s3://AKIA:sec/ret@bucket/x, and ftp://a:sec@ret@host", "s3://bucket/x, and ftp://host"),
+        ("zip://a.mrc::https://me:secret@host/a.zip", "zip://host/a.zip"),
+        ("https://host/a/b?X-Amz-Signature=secret&a=secret", "https://host/a/b"),
+        ("s3://bucket/mics?/a?.mrc", "s3://bucket/mics?/a?.mrc"),
+        ("s3://bucket/me@home/x", "s3://bucket/me@home/x"),
+        ("/home/me@home//a:b@c?d=e", "/home/me@home//a:b@c?d=e"),
+    ],
+)
+def test_what_is_shown_of_urls(text, shown):
+    assert without_secrets(text) == shown
+
+
+def test_another_region_is_named_with_what_to_set():
+    message = "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-central-1'"
+    error = HttpStatusError(400, "AuthorizationHeaderMalformed", message)
+    assert fault_of(error) is Fault.WRONG_REGION
+    told = as_store_error(error, "read", "s3://b/k")
+    assert type(told) is StoreAccessError
+    assert "expecting 'eu-central-1'); set AWS_DEFAULT_REGION to the bucket's" in str(told)
 
 
 def test_nothing_of_amazon_is_imported_before_it_is_needed():

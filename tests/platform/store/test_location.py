@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import pickle
 import resource
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from hydrapicker.errors import StoreChangedError, StoreError
-from hydrapicker.store.location import UNFINISHED, Location, default_store
+from hydrapicker.store.location import UNFINISHED, Location, default_store, from_any_folder
 from hydrapicker.store.retry import RetryBudget
 
 
@@ -232,6 +233,17 @@ def test_where_it_lies(tmp_path):
             Location(root)
 
 
+def test_a_folder_is_the_same_by_any_name_and_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRAPICKER_STORE", "~/default")
+    for root, folder in {"~/zz": "home/zz", "a/b": "a/b", "./a": "a", str(tmp_path / "c"): "c"}.items():
+        assert Location(root).local_folder == tmp_path / folder
+        assert from_any_folder(root) == str(tmp_path / folder)
+    assert from_any_folder(None) == str(tmp_path / "home/default")
+    assert from_any_folder("s3://bucket/~/a") == "s3://bucket/~/a"
+
+
 def _read(location: Location) -> bytes:
     return location.read("a")
 
@@ -247,6 +259,22 @@ def test_a_location_goes_to_other_processes(root, method):
     assert location.read("a") == b"content"
 
 
+def _read_elsewhere(location: Location, folder: Path) -> bytes:
+    os.chdir(folder)
+    return pickle.loads(pickle.dumps(location)).read("a")  # noqa: S301 (our own)
+
+
+def test_a_relative_folder_goes_to_other_working_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    location = Location("store")
+    location.write("a", b"content")
+    (tmp_path / "elsewhere").mkdir()
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(_read_elsewhere, (location, tmp_path / "elsewhere")) == b"content"
+    with pytest.raises(StoreError, match=r"^cannot read store/b: "):  # as it was typed
+        location.read("b")
+
+
 def test_missing_files_are_named_in_one_line(root):
     with pytest.raises(StoreError, match=r"cannot read .*/a/b\.bin: .*; check --store") as caught:
         Location(root).read("a/b.bin")
@@ -260,8 +288,49 @@ def test_paths_do_not_leave_the_root(root):
 
 
 def test_an_unknown_kind_of_place():
-    with pytest.raises(StoreError, match="nosuch://x: not a place for a dataset store"):
+    with pytest.raises(StoreError, match=r"nosuch://x: no place for files that can be used \(Protocol not known"):
         Location("nosuch://x")
+
+
+@pytest.mark.parametrize("root", ["ftp://me:secret@127.0.0.1:9/x", "zip://a.mrc", "zip://a.mrc::memory://none.zip"])
+def test_a_place_that_does_not_open_is_one_line(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match=r"^cannot open .*; check the URL$") as caught:
+        Location(root, given_by="the URL")
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_file_that_is_no_archive_is_one_line(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"no archive")
+    with pytest.raises(StoreError, match=r"no place for files that can be used \(File is not a zip file\); give "):
+        Location(f"zip://a.mrc::{tmp_path}/a.zip")
+
+
+@pytest.mark.parametrize("keys", ["AKIA:secret", "AKIA:sec/ret+secret", "secret"])
+def test_keys_in_the_url_of_a_bucket_are_refused_and_not_shown(keys):
+    with pytest.raises(StoreError, match=r"^s3://bucket/x: give keys by AWS_ACCESS_KEY_ID") as caught:
+        Location(f"s3://{keys}@bucket/x")
+    assert "sec" not in str(caught.value)
+
+
+def test_passwords_are_used_and_not_shown():
+    class Guarded(MemoryFileSystem):
+        protocol = "guarded"
+
+    fsspec.register_implementation("guarded", Guarded, clobber=True)
+    location = Location("guarded://me:secret@host/x")
+    assert repr(location) == "Location('guarded://host/x')"
+    assert (location.url(), location.url("a/b")) == ("guarded://host/x", "guarded://host/x/a/b")
+    for operation in (
+        lambda: location.read("a"),
+        lambda: location.read("../a"),
+        lambda: location.write_if_unchanged("a", b"", None),
+    ):
+        with pytest.raises(StoreError, match="host/x") as caught:
+            operation()
+        assert "secret" not in str(caught.value)
+    assert pickle.loads(pickle.dumps(location)).root == location.root  # noqa: S301 (our own)
 
 
 def test_a_place_that_cannot_be_written(tmp_path):

@@ -2,9 +2,14 @@
 
 import io
 import json
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+import os
+import pickle
+import shutil
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pandas as pd
@@ -286,6 +291,63 @@ def test_many_are_opened_at_once(root, write_dataset):
     assert [len(dataset) for dataset in opened.values()] == [6, 5, 2, 3]
     assert Store(root).open_all({"d3": None})["d3"].version == "v0002"
     assert Store(root).open_all({}) == {}
+
+
+def test_many_are_opened_whole(root, write_dataset, monkeypatch):
+    before = {f"d{number}": write_dataset(root, f"d{number}", count=number + 2, seed=number)[0] for number in range(4)}
+    opened = Store(root).open_all(dict.fromkeys(before), whole=True)
+    with monkeypatch.context() as nothing_left:
+        nothing_left.setattr(Location, "read", None)
+        for name, dataset in opened.items():
+            assert [row.id for row in dataset.rows] == [row.id for row in before[name]]
+    Location(root).write("d2/v0001/index.parquet", b"damaged")
+    with pytest.raises(StoreError, match=r"d2/v0001/index.parquet: damaged"):
+        Store(root).open_all(dict.fromkeys(before), whole=True)
+
+
+@pytest.mark.parametrize("list_them", [Store.names, Store.manifests], ids=["names", "manifests"])
+def test_many_are_listed_by_one_request_each_and_many_at_a_time(write_dataset, tmp_path, monkeypatch, list_them):
+    for number in range(8):
+        write_dataset(str(tmp_path), f"d{number}", count=2)
+    together, asked = Barrier(8, timeout=30), []
+    for name in ("exists", "read_tagged"):
+        original = getattr(Location, name)
+
+        def waiting(self: Location, path: str, original=original) -> object:
+            asked.append(path)
+            together.wait()  # passes when all eight are asked about at once
+            return original(self, path)
+
+        monkeypatch.setattr(Location, name, waiting)
+    assert list(list_them(Store(str(tmp_path)))) == [f"d{number}" for number in range(8)]
+    assert sorted(asked) == [f"d{number}/manifest.json" for number in range(8)]
+
+
+def _read_elsewhere(dataset: Dataset, folder: Path) -> tuple[str, str, int, bytes]:
+    os.chdir(folder)
+    return dataset.name, dataset.version, len(dataset), dataset.read_checked(3)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_dataset_goes_to_other_processes(write_dataset, tmp_path, monkeypatch, method):
+    monkeypatch.chdir(tmp_path)
+    _, images = write_dataset("store")
+    write_dataset("store", count=9, seed=2)
+    dataset = Store("store").open("toy", "v0001")
+    assert dataset.rows
+    (tmp_path / "elsewhere").mkdir()
+    with ProcessPoolExecutor(1, multiprocessing.get_context(method)) as pool:
+        found = pool.submit(_read_elsewhere, dataset, tmp_path / "elsewhere").result()
+    assert found == ("toy", "v0001", 7, images[3].tobytes())
+
+
+def test_a_pickled_dataset_is_never_another_one(write_dataset, tmp_path):
+    write_dataset(str(tmp_path))
+    pickled = pickle.dumps(Store(str(tmp_path)).open("toy"))
+    shutil.rmtree(tmp_path / "toy")
+    write_dataset(str(tmp_path), seed=1)
+    with pytest.raises(StoreError, match="sha256 is not the manifest's"):
+        pickle.loads(pickled)  # noqa: S301 (our own)
 
 
 def test_of_many_the_first_that_is_not_there_is_told(root, write_dataset):
