@@ -44,6 +44,7 @@ class IngestConfig:
         test_size: Test micrographs, a count or a share below 1; by default a tenth.
         split_seed: Another seed draws other validation and test micrographs.
         keep_empty: Take micrographs without any particle as true negatives; by default they are left out.
+        skip_unusable: Leave out micrographs whose files are damaged or empty, instead of ending with their names.
         append: Keep what the current version has, and use its shards again; add the micrographs it does not have.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
         parallel: Prepare on "threads" of this machine or on "ray"; "auto" is Ray where RAY_ADDRESS names a cluster.
@@ -62,6 +63,7 @@ class IngestConfig:
     test_size: float | None = None
     split_seed: int = 0
     keep_empty: bool = False
+    skip_unusable: bool = False
     append: bool = False
     store: str | None = None
     parallel: Literal["auto", "threads", "ray"] = "auto"

@@ -4,24 +4,31 @@ A draft lies where the version will lie. It is no version until the manifest nam
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import count
 from types import MappingProxyType
 
 from hydrapicker.errors import StoreChangedError, StoreError
-from hydrapicker.store.index import IndexMeta, fingerprint_of, footer_of, index_from_bytes, index_to_bytes, rows_of
+from hydrapicker.store.index import IndexMeta, fingerprint_of, footer_of, index_to_bytes
 from hydrapicker.store.layout import INDEX, JOURNAL, MANIFEST, SPLITS, Manifest, VersionEntry, shard_name
 from hydrapicker.store.location import UNFINISHED, Location
+from hydrapicker.store.notes import note_of, shard_noted
 from hydrapicker.store.reservation import read_manifest, reserve
 from hydrapicker.store.rows import Row
-from hydrapicker.store.shards import mend_shard
+from hydrapicker.store.shards import WrittenShard, mend_shard
 from hydrapicker.store.store import Dataset
 
-__all__ = ["Draft"]
+__all__ = ["Committed", "Draft"]
 
-_NOTE = re.compile(r"(\d{5,})\.parquet")
+Committed = tuple[str, VersionEntry, bool, tuple[str, ...]]
+"""What :meth:`Draft.commit` returns."""
+
+_NOTE = re.compile(r"(\d{5,})\.note")
+_NOTES_AT_ONCE = 16
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Draft:
@@ -47,39 +54,24 @@ class Draft:
         self._reservation = reserve(location, meta.dataset, identity)
         self.version = self._reservation.version
         self._folder = f"{meta.dataset}/{self.version}"
-        self._shards = self._finished_shards() if self._reservation.joined else dict[int, tuple[Row, ...]]()
+        self._shards = self._finished_shards() if self._reservation.joined else dict[int, WrittenShard]()
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """The micrographs of the base and then those in finished shards, in order."""
-        return self._kept + tuple(row for number in sorted(self._shards) for row in self._shards[number])
+        return self._kept + tuple(row for number in sorted(self._shards) for row in self._shards[number].rows)
 
     @property
-    def finished(self) -> Mapping[int, tuple[Row, ...]]:
-        """The micrographs in finished shards, by the shard's number."""
+    def finished(self) -> Mapping[int, WrittenShard]:
+        """What finished shards hold, by the shard's number."""
         return MappingProxyType(self._shards)
-
-    @property
-    def next_shard(self) -> str:
-        """Name of the first shard that is not finished."""
-        return shard_name(self._next_number)
-
-    @property
-    def _next_number(self) -> int:
-        return next(number for number in count() if number not in self._shards)
 
     def path_of(self, number: int) -> str:
         """Say where a shard lies below the store's root."""
         return f"{self._folder}/{shard_name(number)}"
 
-    def add_shard(self, content: bytes, rows: Sequence[Row]) -> None:
-        """Write the next shard, then note in the journal that it is finished."""
-        number = self._next_number
-        self.location.write(self.path_of(number), content)
-        self.finish_shard(number, rows)
-
-    def finish_shard(self, number: int, rows: Sequence[Row]) -> None:
-        """Note in the journal that a shard is written.
+    def finish_shard(self, number: int, rows: Sequence[Row], unusable: Mapping[str, str] = _NOTHING) -> None:
+        """Note in the journal that a shard is written, and by their ids why which micrographs are not in it.
 
         Raises
         ------
@@ -94,8 +86,9 @@ class Draft:
                 f"where {expected} bytes were written; on a cluster every node must see the store: put it on a shared "
                 "folder or at s3://, then run the same command again"
             )
-        self.location.write(self._note_path(number), index_to_bytes(rows, self._meta))
-        self._shards[number] = tuple(rows)
+        shard = WrittenShard(tuple(rows), dict(unusable))
+        self.location.write(self._note_path(number), note_of(shard, self._meta))
+        self._shards[number] = shard
 
     def discard(self) -> None:
         """Remove the draft, and the dataset's folder when nothing else is in it; not what has become another's."""
@@ -103,7 +96,7 @@ class Draft:
             self.location.remove(self._folder)
             self.location.remove_empty_folder(self._meta.dataset)
 
-    def commit(self) -> tuple[str, VersionEntry, bool, tuple[str, ...]]:
+    def commit(self) -> Committed:
         """Make the draft the current version, unless the current version already is just this.
 
         Returns
@@ -125,7 +118,7 @@ class Draft:
             same = self._same(manifest, entry.fingerprint)
             if same is not None:
                 repaired = () if same == self.version else self._repair(same, index)
-                self.discard()
+                _if_possible(self.discard)
                 return same, manifest.versions[same], True, repaired
             self._refuse_another_base(manifest)
             if not closed:
@@ -137,7 +130,7 @@ class Draft:
                 self.location.write_if_unchanged(f"{self._meta.dataset}/{MANIFEST}", changed.to_bytes(), tag)
             except StoreChangedError:
                 continue  # another ingest committed: our version comes after its version
-            self._tidy()
+            _if_possible(self._tidy)
             return self.version, entry, False, ()
 
     def _same(self, manifest: Manifest, fingerprint: str) -> str | None:
@@ -159,8 +152,14 @@ class Draft:
         """Write anew what is damaged in a version that holds just what this draft holds."""
         folder = f"{self._meta.dataset}/{version}"
         repaired = []
-        for number, rows in sorted(self._shards.items()):
-            if mend_shard(self.location, f"{folder}/{shard_name(number)}", self.path_of(number), rows):
+        for number, shard in sorted(self._shards.items()):
+            try:
+                mended = mend_shard(self.location, f"{folder}/{shard_name(number)}", self.path_of(number), shard.rows)
+            except StoreError:
+                with suppress(StoreError):  # so that the same command writes this shard again
+                    self.location.remove(self._note_path(number))
+                raise
+            if mended:
                 repaired.append(shard_name(number))
         path = f"{folder}/{INDEX}"
         if not self.location.exists(path) or self.location.read(path) != index:
@@ -181,17 +180,23 @@ class Draft:
             footer_sha256=footer_sha256,
         )
 
-    def _finished_shards(self) -> dict[int, tuple[Row, ...]]:
-        finished: dict[int, tuple[Row, ...]] = {}
-        for name in self.location.names(f"{self._folder}/{JOURNAL}"):
-            if (match := _NOTE.fullmatch(name)) is None:
-                continue
-            path = self._note_path(number := int(match[1]))
-            table, _ = index_from_bytes(self.location.read(path), self.location.url(path))
-            rows = rows_of(table)
-            if self.location.size(self.path_of(number)) == sum(row.length for row in rows):
-                finished[number] = rows
-        return finished
+    def _finished_shards(self) -> dict[int, WrittenShard]:
+        sizes = {entry.path: entry.bytes for entry in self.location.files(self._folder)}
+        names = (path.removeprefix(f"{self._folder}/{JOURNAL}/") for path in sizes)
+        numbers = [int(match[1]) for name in names if (match := _NOTE.fullmatch(name))]
+        with ThreadPoolExecutor(_NOTES_AT_ONCE, "notes") as pool:
+            shards = dict(zip(numbers, pool.map(self._noted, numbers), strict=True))
+        return {
+            number: shard
+            for number, shard in shards.items()
+            if shard and sizes.get(self.path_of(number)) == sum(row.length for row in shard.rows)
+        }
+
+    def _noted(self, number: int) -> WrittenShard | None:
+        """What the journal says of a shard; None where that cannot be relied on."""
+        path = self._note_path(number)
+        found = self.location.read_tagged(path)
+        return None if found is None else shard_noted(found[0], self.location.url(path))
 
     def _tidy(self) -> None:
         """Remove what only a draft needs, and what a killed run left half-written."""
@@ -203,9 +208,15 @@ class Draft:
             self.location.abort_upload(upload)
 
     def _note_path(self, number: int) -> str:
-        return f"{self._folder}/{JOURNAL}/{number:05d}.parquet"
+        return f"{self._folder}/{JOURNAL}/{number:05d}.note"
 
 
 def _as_of_dataset(row: Row, version: str) -> Row:
     """Name a row's shard so that it is found from any version of the dataset."""
     return row if "/" in row.shard else replace(row, shard=f"{version}/{row.shard}")
+
+
+def _if_possible(tidy: Callable[[], None]) -> None:
+    """Tidy up behind what is done; what cannot be removed is no failure, and left for ``datasets --clean``."""
+    with suppress(StoreError):
+        tidy()

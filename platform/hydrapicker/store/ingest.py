@@ -1,19 +1,20 @@
 """Ingest: micrographs and particles in, a dataset version out; whole, or not at all."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.config import IngestConfig, IngestReport
-from hydrapicker.store.draft import Draft
+from hydrapicker.store.draft import Committed, Draft
 from hydrapicker.store.index import IndexMeta
-from hydrapicker.store.layout import NORMALISATION, VersionEntry
+from hydrapicker.store.layout import NORMALISATION, SPLITS
 from hydrapicker.store.on_ray import write_on_ray
 from hydrapicker.store.on_threads import write_on_threads
-from hydrapicker.store.shards import ShardPlan, plan_shards
+from hydrapicker.store.shards import plan_shards
 from hydrapicker.store.store import Dataset, Store
-from hydrapicker.store.survey import Base, Survey, survey
+from hydrapicker.store.survey import Base, Survey, Task, survey
+from hydrapicker.store.unusable import unusable_error
 
 __all__ = ["ingest"]
 
@@ -44,7 +45,8 @@ def ingest(config: IngestConfig, progress: Callable[[int, int, str], None] = _si
     Raises
     ------
     MicrographError, ParticlesError, InvalidInputError
-        When the input cannot be used; no version is left behind.
+        When the input cannot be used; no version is made. Unusable pixels are told of when all micrographs have been
+        looked at, and the same call with ``skip_unusable`` goes on from there.
     DatasetNotFoundError
         When there is nothing to append to.
     StoreError
@@ -55,21 +57,23 @@ def ingest(config: IngestConfig, progress: Callable[[int, int, str], None] = _si
     store = Store(config.store)
     meta = IndexMeta(config.name, config.box_px, config.diameter_angstrom, config.contrast, NORMALISATION)
     base = _base(store, meta) if config.append else None
-    there = None if base is None else Base(base.fingerprint, frozenset(row.id for row in base.rows))
-    found = survey(config, there)
+    found = survey(config, None if base is None else Base(base.fingerprint, base.rows))
     if base is not None and not found.tasks:
-        manifest = store.manifest(config.name)
-        assert manifest is not None
-        return _report(config, found, base.version, manifest.versions[base.version], unchanged=True)
+        return _report(config, found.skipped, found, _as_it_is(store, base))
     draft = Draft(store.location, meta, found.identity, base)
-    continued_from = sum(map(len, draft.finished.values()))
+    continued_from = sum(len(shard.rows) for shard in draft.finished.values())
+    unusable = _fill(draft, found.tasks, config, progress)
+    skipped = {**found.skipped, **unusable}
+    if base is not None and len(draft.rows) == len(base.rows):
+        draft.discard()
+        return _report(config, skipped, found, _as_it_is(store, base))
     try:
-        _fill(draft, plan_shards(found.tasks, config.shard_megabytes), config, progress)
+        _check_splits(draft, unusable)
+        _check_copies(draft, base)
     except InvalidInputError:
         draft.discard()
         raise
-    version, entry, unchanged, repaired = draft.commit()
-    return _report(config, found, version, entry, unchanged, continued_from, repaired)
+    return _report(config, skipped, found, draft.commit(), continued_from)
 
 
 def _base(store: Store, meta: IndexMeta) -> Dataset:
@@ -86,38 +90,73 @@ def _base(store: Store, meta: IndexMeta) -> Dataset:
 
 
 def _fill(
-    draft: Draft, plans: Sequence[ShardPlan], config: IngestConfig, progress: Callable[[int, int, str], None]
-) -> None:
-    """Write the shards that are not finished, each noted as soon as it is."""
-    total, label = sum(len(plan.tasks) for plan in plans), f"ingesting {config.name}"
-    done = sum(map(len, draft.finished.values()))
+    draft: Draft, tasks: Sequence[Task], config: IngestConfig, progress: Callable[[int, int, str], None]
+) -> dict[str, str]:
+    """Write the shards that are not finished, each noted as soon as it is; returns the unusable files' reasons."""
+    plans, label = plan_shards(tasks, config.shard_megabytes), f"ingesting {config.name}"
+    finished = {number: shard for number, shard in draft.finished.items() if config.skip_unusable or not shard.unusable}
+    done = sum(len(plan.tasks) for plan in plans if plan.number in finished)
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        progress(done, total, label)
+        progress(done, len(tasks), label)
 
     advance(0)
+    unusable = {name: reason for shard in finished.values() for name, reason in shard.unusable.items()}
     write = write_on_ray if _wants_ray(config) else write_on_threads
-    missing = [plan for plan in plans if plan.number not in draft.finished]
+    missing = [plan for plan in plans if plan.number not in finished]
     with closing(write(draft.location, draft.path_of, missing, config, advance)) as written:
-        for number, rows in written:
-            draft.finish_shard(number, rows)
+        for number, shard in written:
+            unusable.update(shard.unusable)
+            if config.skip_unusable or not shard.unusable:
+                draft.finish_shard(number, shard.rows, shard.unusable)
+    reasons = {str(task.file): unusable[task.id] for task in tasks if task.id in unusable}
+    if reasons and not config.skip_unusable:
+        raise unusable_error(reasons, len(tasks))
+    return reasons
+
+
+def _check_splits(draft: Draft, unusable: Mapping[str, str]) -> None:
+    """Refuse to go on where what is left out was all that a split had."""
+    there = {row.split for row in draft.rows}
+    lacking = [split for split in SPLITS if split not in there]
+    if lacking:
+        raise InvalidInputError(
+            f"without the {len(unusable)} unusable micrographs none is left for {' and '.join(lacking)}; "
+            "give more micrographs, or another --split-seed"
+        )
+
+
+def _check_copies(draft: Draft, base: Dataset | None) -> None:
+    """Refuse to append a micrograph that is there under another name: it might be trained on and held out at once."""
+    if base is None:
+        return
+    there = dict(zip(base.rows.column("checksum"), base.rows.column("id"), strict=True))
+    copies = []
+    for row in draft.rows[len(base.rows) :]:
+        if row.checksum in there:
+            copies.append(f"{row.id}: its pixels are those of {there[row.checksum]}, which the dataset has already")
+        there.setdefault(row.checksum, row.id)
+    if copies:
+        more = f" (and so it is with {len(copies) - 1} more)" if len(copies) > 1 else ""
+        raise InvalidInputError(f"{copies[0]}{more}; leave it out")
 
 
 def _wants_ray(config: IngestConfig) -> bool:
     return config.parallel == "ray" or (config.parallel == "auto" and bool(os.environ.get("RAY_ADDRESS")))
 
 
+def _as_it_is(store: Store, base: Dataset) -> Committed:
+    manifest = store.manifest(base.name)
+    assert manifest is not None
+    return base.version, manifest.versions[base.version], True, ()
+
+
 def _report(
-    config: IngestConfig,
-    found: Survey,
-    version: str,
-    entry: VersionEntry,
-    unchanged: bool,
-    continued_from: int = 0,
-    repaired: tuple[str, ...] = (),
+    config: IngestConfig, skipped: Mapping[str, str], found: Survey, committed: Committed, continued_from: int = 0
 ) -> IngestReport:
+    version, entry, unchanged, repaired = committed
     return IngestReport(
         name=config.name,
         version=version,
@@ -125,7 +164,7 @@ def _report(
         unchanged=unchanged,
         micrographs=dict(entry.micrographs),
         particles=dict(entry.particles),
-        skipped=dict(found.skipped),
+        skipped=dict(skipped),
         dropped_outside=found.dropped_outside,
         continued_from=continued_from,
         repaired=repaired,

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,7 @@ from hydrapicker.errors import HydraPickerError, MicrographError
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.location import Location, from_any_folder
 from hydrapicker.store.prepare import one_torch_thread
-from hydrapicker.store.rows import Row
-from hydrapicker.store.shards import ShardPlan, prepare_task, write_shard
+from hydrapicker.store.shards import ShardPlan, WrittenShard, prepare_task, write_shard
 
 __all__ = ["write_on_ray"]
 
@@ -25,7 +25,7 @@ def write_on_ray(
     plans: Sequence[ShardPlan],
     config: IngestConfig,
     advance: Callable[[int], None],
-) -> Generator[tuple[int, tuple[Row, ...]]]:
+) -> Generator[tuple[int, WrittenShard]]:
     """Write shards on the cluster of RAY_ADDRESS, or on this machine, a core per shard.
 
     As :func:`~hydrapicker.store.on_threads.write_on_threads`, but shards come as they are finished, and ``advance``
@@ -34,7 +34,7 @@ def write_on_ray(
     Raises
     ------
     MicrographError
-        When a micrograph cannot be used, or a node does not see it.
+        When a node does not see a micrograph.
     StoreError
         When the store cannot be written.
     ClusterError
@@ -43,22 +43,21 @@ def write_on_ray(
     import ray
 
     cluster.connect()
-    cores = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
+    at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
     task = ray.remote(num_cpus=1)(_write)
     root = from_any_folder(location.root)
     waiting = iter(plans)
     under_way: dict[Any, ShardPlan] = {}
     try:
         while True:
-            while len(under_way) < 2 * max(1, cores) and (plan := next(waiting, None)) is not None:
+            for plan in islice(waiting, at_once - len(under_way)):
                 under_way[task.remote(root, path_of(plan.number), _from_any_folder(plan), config)] = plan
             if not under_way:
                 return
             (finished,), _ = ray.wait(list(under_way), num_returns=1)
-            rows = _result(finished)
-            plan = under_way.pop(finished)
-            yield plan.number, rows
-            advance(len(rows))
+            written, plan = _result(finished), under_way.pop(finished)
+            yield plan.number, written
+            advance(len(plan.tasks))
     finally:
         _stop(list(under_way))
 
@@ -68,7 +67,7 @@ def _from_any_folder(plan: ShardPlan) -> ShardPlan:
     return replace(plan, tasks=tuple(replace(task, file=task.file.absolute()) for task in plan.tasks))
 
 
-def _write(root: str, path: str, plan: ShardPlan, config: IngestConfig) -> tuple[Row, ...]:
+def _write(root: str, path: str, plan: ShardPlan, config: IngestConfig) -> WrittenShard:
     for task in plan.tasks:
         if isinstance(task.file, Path) and not task.file.exists():
             raise MicrographError(
@@ -79,12 +78,12 @@ def _write(root: str, path: str, plan: ShardPlan, config: IngestConfig) -> tuple
         return write_shard(Location(root), path, plan.name, (prepare_task(task, config) for task in plan.tasks))
 
 
-def _result(reference: Any) -> tuple[Row, ...]:
+def _result(reference: Any) -> WrittenShard:
     """What a task returned; what it raised comes out as it was, without Ray's report around it."""
     import ray
 
     try:
-        rows: tuple[Row, ...] = ray.get(reference)
+        written: WrittenShard = ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, HydraPickerError):
             raise error.cause from None
@@ -94,7 +93,7 @@ def _result(reference: Any) -> tuple[Row, ...]:
         raise cluster.ClusterError(
             f"Ray lost a task of the ingest ({reason}): run the same command again, it continues"
         ) from error
-    return rows
+    return written
 
 
 def _stop(references: Sequence[Any]) -> None:

@@ -9,8 +9,7 @@ from itertools import islice
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.location import Location
 from hydrapicker.store.prepare import one_torch_thread
-from hydrapicker.store.rows import Row
-from hydrapicker.store.shards import ShardPlan, prepare_task, write_shard
+from hydrapicker.store.shards import Prepared, ShardPlan, WrittenShard, prepare_task, write_shard
 from hydrapicker.store.survey import Task
 
 __all__ = ["write_on_threads"]
@@ -22,7 +21,7 @@ def write_on_threads(
     plans: Sequence[ShardPlan],
     config: IngestConfig,
     advance: Callable[[int], None],
-) -> Generator[tuple[int, tuple[Row, ...]]]:
+) -> Generator[tuple[int, WrittenShard]]:
     """Write shards one after the other, with ``config.workers`` micrographs in preparation at a time.
 
     No more than two micrographs per worker wait to be written, and none of a shard that are: memory does not grow
@@ -38,12 +37,12 @@ def write_on_threads(
         The shards to write.
     config : IngestConfig
     advance : callable
-        Called with 1 for every micrograph written.
+        Called with 1 for every micrograph written or found unusable.
 
     Yields
     ------
-    int, tuple of Row
-        A finished shard's number and rows.
+    int, WrittenShard
+        A shard's number, and what it holds.
     """
     with closing(_prepared([task for plan in plans for task in plan.tasks], config)) as prepared:
         for plan in plans:
@@ -51,9 +50,9 @@ def write_on_threads(
             yield plan.number, write_shard(location, path_of(plan.number), plan.name, own)
 
 
-def _prepared(tasks: Sequence[Task], config: IngestConfig) -> Generator[tuple[bytes, Row]]:
+def _prepared(tasks: Sequence[Task], config: IngestConfig) -> Generator[Prepared]:
     """Prepare micrographs and yield them in order."""
-    under_way: deque[Future[tuple[bytes, Row]]] = deque()
+    under_way: deque[Future[Prepared]] = deque()
     with one_torch_thread(), ThreadPoolExecutor(config.workers, "ingest") as pool:
         try:
             waiting = iter(tasks)
@@ -68,7 +67,7 @@ def _prepared(tasks: Sequence[Task], config: IngestConfig) -> Generator[tuple[by
                 future.cancel()
 
 
-def _counted(prepared: Iterable[tuple[bytes, Row]], advance: Callable[[int], None]) -> Iterator[tuple[bytes, Row]]:
+def _counted(prepared: Iterable[Prepared], advance: Callable[[int], None]) -> Iterator[Prepared]:
     for each in prepared:
         yield each
         advance(1)

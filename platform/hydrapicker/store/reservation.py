@@ -7,6 +7,7 @@ cannot be undone (removing the draft, committing it) begins with a conditional w
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -80,7 +81,8 @@ def reserve(location: Location, dataset: str, identity: str) -> "Reservation":
         manifest, _ = read_manifest(location, dataset)
         for committed in {manifest.current, version} & set(manifest.versions):
             # By an ingest that ended before it could clean up, or while we took its draft.
-            location.remove(f"{dataset}/{committed}/{JOURNAL}")
+            with suppress(StoreError):  # else `datasets --clean` does it
+                location.remove(f"{dataset}/{committed}/{JOURNAL}")
         if version not in manifest.versions:
             return Reservation(location, dataset, version, note, joined)
     raise StoreError(

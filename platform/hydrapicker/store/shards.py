@@ -1,7 +1,7 @@
 """Shards: which micrographs lie in which, known before the first is prepared, and writing one piece by piece."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import xxhash
@@ -14,10 +14,16 @@ from hydrapicker.store.location import Location
 from hydrapicker.store.prepare import DTYPE, prepare_micrograph
 from hydrapicker.store.rows import Row
 from hydrapicker.store.survey import Task
+from hydrapicker.store.unusable import Unusable, in_short
 
-__all__ = ["ShardPlan", "mend_shard", "plan_shards", "prepare_task", "write_shard"]
+__all__ = ["Prepared", "ShardPlan", "WrittenShard", "mend_shard", "plan_shards", "prepare_task", "write_shard"]
 
 _BYTES_PER_PIXEL = np.dtype(DTYPE).itemsize
+_READS = 4
+"""How often what arrives damaged is read: a bit that flipped on the way heals, one in the file does not."""
+
+Prepared = tuple[bytes, Row] | Unusable
+"""A micrograph's bytes, and its row in the index but for shard and offset; or why it has none."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,14 @@ class ShardPlan:
     def name(self) -> str:
         """Its file in the version's folder."""
         return shard_name(self.number)
+
+
+@dataclass(frozen=True)
+class WrittenShard:
+    """What a shard holds: its rows in order, and by their ids why micrographs of its plan were left out."""
+
+    rows: tuple[Row, ...]
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
 
 def plan_shards(tasks: Sequence[Task], shard_megabytes: float) -> tuple[ShardPlan, ...]:
@@ -47,18 +61,21 @@ def plan_shards(tasks: Sequence[Task], shard_megabytes: float) -> tuple[ShardPla
     return tuple(plans)
 
 
-def prepare_task(task: Task, config: IngestConfig) -> tuple[bytes, Row]:
-    """Prepare one micrograph: its bytes, and its row in the index but for shard and offset.
+def prepare_task(task: Task, config: IngestConfig) -> Prepared:
+    """Prepare one micrograph.
 
     Raises
     ------
     MicrographError
-        When the file cannot be used.
+        When the file is no longer the one that was surveyed.
     StoreError
         When the place it lies in does not answer.
     """
-    with at_hand(task.file) as path:
-        prepared = prepare_micrograph(path, scale=task.scale, box_px=config.box_px, contrast=config.contrast)
+    try:
+        with at_hand(task.file) as path:
+            prepared = prepare_micrograph(path, scale=task.scale, box_px=config.box_px, contrast=config.contrast)
+    except MicrographError as error:
+        return Unusable(task.id, in_short(error, task.file))
     if (prepared.height, prepared.width) != (task.height, task.width):
         raise MicrographError(f"{task.file}: changed while it was being ingested; run the same command again")
     particles = task.particles * np.array([prepared.scale_x, prepared.scale_y])
@@ -83,7 +100,7 @@ def prepare_task(task: Task, config: IngestConfig) -> tuple[bytes, Row]:
     return prepared.pixels, row
 
 
-def write_shard(location: Location, path: str, shard: str, prepared: Iterable[tuple[bytes, Row]]) -> tuple[Row, ...]:
+def write_shard(location: Location, path: str, shard: str, prepared: Iterable[Prepared]) -> WrittenShard:
     """Write a shard micrograph by micrograph, as they come; it is there whole, or not at all.
 
     Parameters
@@ -94,37 +111,52 @@ def write_shard(location: Location, path: str, shard: str, prepared: Iterable[tu
         Where the shard lies below the store's root.
     shard : str
         What the index calls it.
-    prepared : iterable of (bytes, Row)
-        The micrographs in order.
-
-    Returns
-    -------
-    tuple of Row
-        The rows, with shard and offset.
+    prepared : iterable of Prepared
+        The micrographs in order; those that cannot be used are left out.
     """
     rows: list[Row] = []
+    unusable: dict[str, str] = {}
     offset = 0
     with location.writer(path) as writer:
-        for pixels, row in prepared:
+        for each in prepared:
+            if isinstance(each, Unusable):
+                unusable[each.id] = each.reason
+                continue
+            pixels, row = each
             writer.write(pixels)
             rows.append(replace(row, shard=shard, offset=offset))
             offset += len(pixels)
-    return tuple(rows)
+    return WrittenShard(tuple(rows), unusable)
 
 
 def mend_shard(location: Location, path: str, good: str, rows: Sequence[Row]) -> bool:
-    """Replace the shard at ``path`` by the one at ``good`` unless it holds just ``rows``; tells whether it did."""
+    """Replace the shard at ``path`` by the one at ``good`` unless it holds just ``rows``; tells whether it did.
+
+    Raises
+    ------
+    StoreError
+        When the one at ``good`` does not hold them either; nothing was replaced.
+    """
     if location.size(path) == sum(row.length for row in rows) and all(_intact(location, path, row) for row in rows):
         return False
     with location.writer(path) as writer:
         for row in rows:
-            writer.write(location.read_range(good, row.offset, row.length))
+            writer.write(_read_intact(location, good, row))
     return True
 
 
 def _intact(location: Location, path: str, row: Row) -> bool:
     try:
-        content = location.read_range(path, row.offset, row.length)
+        return bool(_read_intact(location, path, row))
     except StoreError:
         return False
-    return xxhash.xxh3_128_hexdigest(content) == row.checksum
+
+
+def _read_intact(location: Location, path: str, row: Row) -> bytes:
+    for _ in range(_READS):
+        content = location.read_range(path, row.offset, row.length)
+        if xxhash.xxh3_128_hexdigest(content) == row.checksum:
+            return content
+    raise StoreError(
+        f"{location.url(path)}: the checksum of micrograph {row.id} does not match; run the same command again"
+    )

@@ -21,7 +21,9 @@ from hydrapicker.files.micrographs import MicrographHeader
 from hydrapicker.files.remote import RemoteFile
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.layout import FORMAT_VERSION, NORMALISATION
+from hydrapicker.store.rows import Row, Rows
 from hydrapicker.store.splits import assign_splits
+from hydrapicker.store.unusable import in_short, unusable_error
 from hydrapicker_core.scale import working_scale, working_shape
 
 __all__ = ["Base", "Survey", "Task", "micrograph_ids", "survey"]
@@ -30,8 +32,12 @@ _RESULT_FIELDS = (
     "name", "diameter_angstrom", "contrast", "box_px", "val_size", "test_size", "split_seed", "keep_empty",
     "shard_megabytes",
 )  # fmt: skip
-_HEADERS_AT_A_TIME = 8
+_HEADERS_AT_A_TIME, _REMOTE_HEADERS_AT_A_TIME = 8, 32
 """Reading a header is waiting, not work: for a disk across the network, or S3."""
+_ANY_SIDE = 2**31
+"""Stands for the side of an image whose header cannot be read, so that its particles are not taken for mistakes."""
+_ROUNDING_PX = 1e-3
+"""By how much the same particle may differ, in working pixels."""
 _NO_PARTICLE = "no particle is known on it"
 _ALREADY_THERE = "it is already in the dataset"
 
@@ -78,12 +84,16 @@ class Survey:
     identity: str
 
 
-@dataclass(frozen=True)
 class Base:
-    """The version that an ingest appends to, as far as a survey needs it: its fingerprint and micrographs' ids."""
+    """The version that an ingest appends to, as far as a survey needs it: its fingerprint and its rows by their ids."""
 
-    fingerprint: str
-    ids: Collection[str]
+    def __init__(self, fingerprint: str, rows: Rows) -> None:
+        self.fingerprint, self._rows = fingerprint, rows
+        self._numbers = {name: number for number, name in enumerate(rows.column("id"))}
+
+    def row(self, name: str) -> Row | None:
+        """Return a micrograph's row; None when it is not there."""
+        return self._rows[self._numbers[name]] if name in self._numbers else None
 
 
 def survey(config: IngestConfig, base: Base | None = None) -> Survey:
@@ -98,7 +108,8 @@ def survey(config: IngestConfig, base: Base | None = None) -> Survey:
     Raises
     ------
     MicrographError
-        When a file is missing, is not a micrograph, has no pixel size, or is smaller than a particle.
+        When a file is missing, is not a micrograph, has no pixel size, or is smaller than a particle; when another
+        micrograph of its name is in ``base``.
     ParticlesError
         When the particle file cannot be read, names micrographs that are not there, or lies outside of them.
     InvalidInputError
@@ -106,18 +117,16 @@ def survey(config: IngestConfig, base: Base | None = None) -> Survey:
     StoreError
         When a URL among the inputs cannot be read.
     """
-    with ThreadPoolExecutor(max(config.workers, _HEADERS_AT_A_TIME)) as pool:
-        headers = list(pool.map(read_input_header, find_inputs(config.micrographs)))
+    headers, unusable = _read_headers(config)
     matched = match_to_micrographs(read_input_particles(config.particles), headers, config.particles)
     ids = micrograph_ids([header.path for header in headers])
     skipped: dict[str, str] = {}
     kept: dict[str, MicrographHeader] = {}
     for header in headers:
-        found = matched.particles.get(header.path)
-        if base is not None and ids[header.path] in base.ids:
-            skipped[str(header.path)] = _ALREADY_THERE
-        elif not config.keep_empty and (found is None or not len(found.xy)):
-            skipped[str(header.path)] = _NO_PARTICLE
+        there = None if base is None else base.row(ids[header.path])
+        reason = unusable.get(header.path) or _left_out(header, matched.particles.get(header.path), there, config)
+        if reason:
+            skipped[str(header.path)] = reason
         else:
             kept[ids[header.path]] = header
     splits = _splits(kept, config, appended=base is not None)
@@ -139,6 +148,63 @@ def micrograph_ids(files: Sequence[Path | RemoteFile]) -> dict[Path | RemoteFile
     return {file: "/".join(each[common:]) for file, each in parts.items()}
 
 
+def _read_headers(config: IngestConfig) -> tuple[list[MicrographHeader], dict[Path | RemoteFile, str]]:
+    """Read all headers; of files whose header cannot be read the reasons."""
+    files = find_inputs(config.micrographs)
+    remote = any(isinstance(file, RemoteFile) for file in files)
+
+    def read(file: Path | RemoteFile) -> MicrographHeader | str:
+        try:
+            return read_input_header(file)
+        except MicrographError as error:
+            return in_short(error, file)
+
+    with ThreadPoolExecutor(max(config.workers, _REMOTE_HEADERS_AT_A_TIME if remote else _HEADERS_AT_A_TIME)) as pool:
+        found = dict(zip(files, pool.map(read, files), strict=True))
+    unusable = {file: each for file, each in found.items() if isinstance(each, str)}
+    if unusable and not config.skip_unusable:
+        raise unusable_error({str(file): reason for file, reason in unusable.items()}, len(files))
+    unknown = (MicrographHeader(file, _ANY_SIDE, _ANY_SIDE, None) for file in unusable)
+    return [*(each for each in found.values() if not isinstance(each, str)), *unknown], unusable
+
+
+def _left_out(header: MicrographHeader, found: Particles | None, there: Row | None, config: IngestConfig) -> str | None:
+    """Say why a micrograph is left out, if it is; ``there`` is the one of its name in the version appended to."""
+    empty = not config.keep_empty and (found is None or not len(found.xy))
+    if there is None:
+        return _NO_PARTICLE if empty else None
+    difference = _other_image(header, _pixel_size(header, found, config), there)
+    if not (difference or empty):
+        difference = _other_particles(found, there)
+    if difference and not empty:
+        raise MicrographError(
+            f"{header.path}: another micrograph of this name is in the dataset ({difference}); rename this one, or, "
+            "if it is the same one with other particles, ingest all micrographs anew without --append"
+        )
+    return _NO_PARTICLE if difference else _ALREADY_THERE
+
+
+def _other_image(header: MicrographHeader, pixel_size: float | None, there: Row) -> str:
+    if (header.height, header.width) != (there.original_height, there.original_width):
+        return f"{there.original_width} x {there.original_height} pixels there, {header.width} x {header.height} here"
+    if pixel_size is not None and not np.isclose(pixel_size, there.pixel_size_angstrom, rtol=1e-5):
+        return f"{there.pixel_size_angstrom:g} Angstrom per pixel there, {pixel_size:g} here"
+    return ""
+
+
+def _other_particles(found: Particles | None, there: Row) -> str:
+    here = np.empty((0, 2)) if found is None else found.xy
+    if len(here) != len(there.particles):
+        return f"{len(there.particles)} particles there, {len(here)} here"
+    scaled = here.astype(np.float32) * [there.width / there.original_width, there.height / there.original_height]
+    ours, theirs = (xy[np.lexsort(xy.T)] for xy in (scaled.astype(np.float32), there.particles))
+    return "" if np.allclose(ours, theirs, rtol=0, atol=_ROUNDING_PX) else "particles at other places"
+
+
+def _pixel_size(header: MicrographHeader, found: Particles | None, config: IngestConfig) -> float | None:
+    return config.pixel_size_angstrom or header.pixel_size_angstrom or (found.pixel_size_angstrom if found else None)
+
+
 def _parts(file: Path | RemoteFile) -> tuple[str, ...]:
     return file.parts if isinstance(file, RemoteFile) else Path(os.path.abspath(file)).parts[1:]  # noqa: PTH100 (resolve would follow links)
 
@@ -150,8 +216,7 @@ def _splits(ids: Collection[str], config: IngestConfig, *, appended: bool) -> di
 
 
 def _task(name: str, header: MicrographHeader, found: Particles | None, split: str, config: IngestConfig) -> Task:
-    stated = found.pixel_size_angstrom if found else None
-    pixel_size = config.pixel_size_angstrom or header.pixel_size_angstrom or stated
+    pixel_size = _pixel_size(header, found, config)
     if pixel_size is None:
         raise MicrographError(f"{header.path}: its header has no pixel size; give --pixel-size-angstrom")
     try:

@@ -1,6 +1,8 @@
 """Small datasets: written through the store's own draft, or as files for ingest."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +14,7 @@ import xxhash
 
 from hydrapicker.store.draft import Draft
 from hydrapicker.store.index import IndexMeta, Row
+from hydrapicker.store.layout import shard_name
 from hydrapicker.store.location import Location
 
 
@@ -60,15 +63,16 @@ def make_rows() -> Callable[..., tuple[list[Row], list[np.ndarray]]]:
 @pytest.fixture
 def write_shards() -> Callable[..., None]:
     """Fill a draft with some shards of micrographs each."""
-    from dataclasses import replace
 
     def write(draft: Draft, rows: list[Row], images: list[np.ndarray], per_shard: int = 2) -> None:
         for start in range(0, len(rows), per_shard):
             placed, content = [], b""
+            number = next(number for number in count() if number not in draft.finished)
             for row, image in zip(rows[start : start + per_shard], images[start : start + per_shard], strict=True):
-                placed.append(replace(row, shard=draft.next_shard, offset=len(content)))
+                placed.append(replace(row, shard=shard_name(number), offset=len(content)))
                 content += image.tobytes()
-            draft.add_shard(content, placed)
+            draft.location.write(draft.path_of(number), content)
+            draft.finish_shard(number, placed)
 
     return write
 

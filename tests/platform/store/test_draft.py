@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hydrapicker.errors import StoreChangedError, StoreError
+from hydrapicker.errors import StoreAccessError, StoreChangedError, StoreError
+from hydrapicker.store.clean import leftovers, remove
 from hydrapicker.store.draft import Draft
-from hydrapicker.store.location import FileEntry, Location
+from hydrapicker.store.location import FileEntry, Location, Upload
 from hydrapicker.store.store import Store
 
 
@@ -101,6 +102,34 @@ def test_a_shard_that_is_not_whole_is_written_again(root, make_rows, write_shard
     assert is_version_of(root, "v0001", images)
 
 
+def test_a_note_that_is_not_as_it_was_written_counts_for_nothing(root, make_rows, write_shards, meta):
+    rows, images = make_rows(6)
+    write_shards(Draft(Location(root), meta("toy"), "same"), rows, images)
+    path, random = "toy/v0001/journal/00001.note", np.random.default_rng(0)
+    good = Location(root).read(path)
+    flipped = []
+    for bit in random.integers(8 * len(good), size=10 if root.startswith("s3") else 200):
+        changed = bytearray(good)
+        changed[bit // 8] ^= 1 << bit % 8
+        flipped.append(bytes(changed))
+    for bad in (*flipped, good[:-1], good[:64], b""):
+        Location(root).write(path, bad)
+        assert set(Draft(Location(root), meta("toy"), "same").finished) == {0, 2}
+    draft = Draft(Location(root), meta("toy"), "same")
+    write_shards(draft, rows[2:4], images[2:4])
+    draft.commit()
+    assert is_version_of(root, "v0001", images)
+
+
+def test_what_was_left_out_is_noted(root, make_rows, write_shards, meta):
+    rows, images = make_rows(2)
+    draft = Draft(Location(root), meta("toy"), "same")
+    write_shards(draft, rows, images)
+    draft.finish_shard(0, draft.rows, {"µ.mrc": "every pixel is 7"})
+    noted = Draft(Location(root), meta("toy"), "same").finished[0]
+    assert (noted.rows, noted.unusable) == (draft.rows, {"µ.mrc": "every pixel is 7"})
+
+
 def test_a_shard_that_is_not_there_is_never_noted(root, make_rows, meta):
     rows, _ = make_rows(2)
     draft = Draft(Location(root), meta("toy"), "one")
@@ -136,11 +165,10 @@ def test_a_commit_between_reading_and_writing_the_manifest_is_kept(root, make_ro
 
 def test_the_second_run_of_one_input_takes_over_and_the_first_is_told(root, make_rows, filled):
     first = filled()
-    rows, images = make_rows(2, 5)
     second = filled()
     assert second.version == "v0001"
     with pytest.raises(StoreChangedError, match="was started once more and has taken over") as caught:
-        first.add_shard(images[0].tobytes(), rows[:1])
+        first.finish_shard(2, make_rows(2, 5)[0])
     assert "\n" not in str(caught.value)
     with pytest.raises(StoreChangedError, match="taken over"):
         first.commit()
@@ -233,6 +261,63 @@ def test_writing_the_same_again_repairs(root, make_rows, write_shards, meta):
     assert unchanged
     assert repaired == ("00001.shard", "00002.shard", "index.parquet")
     assert is_version_of(root, "v0001", images)
+
+
+class Flipping(Location):
+    """A real location from which the first so many answers about a shard of the draft come with one bit wrong."""
+
+    wrong_answers = 0
+
+    def read_range(self, path: str, offset: int, length: int) -> bytes:
+        content = super().read_range(path, offset, length)
+        if path == "toy/v0002/00001.shard" and self.wrong_answers:
+            self.wrong_answers -= 1
+            return bytes([content[0] ^ 1]) + content[1:]
+        return content
+
+
+@pytest.mark.parametrize("wrong_answers", [2, 100])
+def test_a_repair_writes_no_wrong_bytes(root, make_rows, write_shards, meta, wrong_answers):
+    rows, images = make_rows(4)
+    location = Flipping(root)
+    write_shards(first := Draft(location, meta("toy"), "one"), rows, images)
+    first.commit()
+    location.write("toy/v0001/00001.shard", bad := b"x" * location.size("toy/v0001/00001.shard"))
+    write_shards(draft := Draft(location, meta("toy"), "two"), rows, images)
+    location.wrong_answers = wrong_answers
+    if wrong_answers > 3:
+        with pytest.raises(StoreError, match=r"v0002/00001.shard: the checksum of micrograph m002.mrc does not match"):
+            draft.commit()
+        assert location.read("toy/v0001/00001.shard") == bad
+        draft = Draft(location, meta("toy"), "two")
+        assert set(draft.finished) == {0}, "what cannot be relied on is written again"
+        location.wrong_answers = 0
+        write_shards(draft, rows[2:], images[2:])
+    assert draft.commit()[2:] == (True, ("00001.shard",))
+    assert is_version_of(root, "v0001", images)
+
+
+class NothingRemoved(Location):
+    """A real location where we may not remove anything."""
+
+    def remove(self, path: str) -> None:
+        raise StoreAccessError(f"cannot remove {path}")
+
+    def unfinished_uploads(self, path: str = "") -> tuple[Upload, ...]:
+        raise StoreAccessError(f"cannot list uploads to {path}")
+
+
+def test_what_cannot_be_tidied_up_is_no_failure(root, make_rows, write_shards, meta):
+    rows, images = make_rows(4)
+    for identity, unchanged in (("one", False), ("one", True), ("two", True)):
+        draft = Draft(NothingRemoved(root), meta("toy"), identity)
+        write_shards(draft, rows, images)
+        assert draft.commit()[0::2] == ("v0001", unchanged)
+    assert is_version_of(root, "v0001", images)
+    store = Store(root)
+    assert {found.path for found in remove(store, leftovers(store, older_than_hours=0))} > {"toy/v0001/journal"}
+    assert Location(root).names("toy/v0001") == ("00000.shard", "00001.shard", "index.parquet")
+    assert folders_of(root) == {"manifest.json", "v0001"}
 
 
 def test_a_base_gives_its_micrographs_and_shards(root, make_rows, write_shards, meta, filled):

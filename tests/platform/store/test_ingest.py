@@ -140,34 +140,98 @@ def rewrite(config: IngestConfig, number: int, image: np.ndarray | None = None, 
     return path
 
 
-@pytest.mark.parametrize("what", ["nan", "constant"])
-def test_bad_pixels_name_the_file_and_leave_nothing(config, root, what):
-    image = np.full((90, 120), np.nan if what == "nan" else 7, np.float32)
-    if what == "nan":
-        image[1:] = 0.5
-    path = rewrite(config, 4, image)
-    with pytest.raises(InvalidInputError, match=f"^{path}: ") as caught:
-        ingest(config)
-    assert "\n" not in str(caught.value)
+CONSTANT = np.full((90, 120), 7, np.float32)
+
+
+def test_all_unusable_micrographs_are_named_and_left_out_on_request(config, root):
+    nan = np.full((90, 120), 0.5, np.float32)
+    nan[0] = np.nan
+    paths = [rewrite(config, 1, CONSTANT), rewrite(config, 4, nan)]
+    calls = []
+    with pytest.raises(MicrographError) as caught:
+        ingest(config, lambda *call: calls.append(call[:2]))
+    assert str(caught.value) == (
+        f"2 of 6 micrographs cannot be used ({paths[0]}: every pixel is 7; {paths[1]}: 120 of 10800 pixels are NaN or "
+        "infinite); mend them, or give --skip-unusable with the same command, which leaves them out and keeps what is "
+        "done"
+    )
+    assert calls[-1] == (6, 6), "all were looked at"
     assert Store(root).names() == ()
+    report = ingest(replace(config, skip_unusable=True))
+    assert (report.version, report.continued_from) == ("v0001", 4)
+    assert report.skipped == {
+        str(paths[0]): "every pixel is 7",
+        str(paths[1]): "120 of 10800 pixels are NaN or infinite",
+    }
+    dataset = Store(root).open("toy")
+    assert [row.id for row in dataset.rows] == [f"mic{n:02d}.mrc" for n in (0, 2, 3, 5)]
+    assert all(dataset.read(number).image.shape == (45, 60) for number in range(4))
+    again = ingest(replace(config, skip_unusable=True))
+    assert (again.unchanged, again.skipped) == (True, report.skipped)
+
+
+def test_a_continued_ingest_knows_what_was_left_out(config, root):
+    path = rewrite(config, 1, CONSTANT)
+    config = replace(config, skip_unusable=True, workers=1)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(done, total, label):
+        if done == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        ingest(config, kill)
+    with pytest.raises(MicrographError, match="1 of 6 micrographs cannot be used"):
+        ingest(replace(config, skip_unusable=False))
+    report = ingest(config)
+    assert report.continued_from == 5, "four before the end, and the last one by the run that refused"
+    assert report.skipped == {str(path): "every pixel is 7"}
+    assert len(Store(root).open("toy")) == 5
+
+
+def test_of_very_many_unusable_ones_the_first_are_named(lab, tmp_path):
+    micrographs, particles = lab(count=30, shape=(50, 60))
+    config = IngestConfig("toy", (micrographs,), particles, DIAMETER, store=str(tmp_path / "store"), workers=2)
+    for number in range(3, 26):
+        rewrite(config, number, np.zeros((50, 60), np.float32))
+    with pytest.raises(MicrographError, match=r"^23 of 30 micrographs") as caught:
+        ingest(config)
+    assert str(caught.value).count("every pixel is 0") == 20
+    assert "; and 3 more); mend them" in str(caught.value)
+
+
+def test_what_is_left_must_have_all_splits(config, root):
+    ingest(replace(config, store=root, name="names"))
+    (held_out,) = (row.id for row in Store(root).open("names").rows if row.split == "val")
+    rewrite(config, int(held_out[3:5]), CONSTANT)
+    with pytest.raises(InvalidInputError, match="without the 1 unusable micrographs none is left for val; give more"):
+        ingest(replace(config, skip_unusable=True))
     assert Location(root).files("toy") == ()
 
 
 def test_bad_pixels_leave_the_version_there_is(config, root):
     first = ingest(config)
-    rewrite(config, 4, np.full((90, 120), 7, np.float32))
+    rewrite(config, 4, CONSTANT)
     with pytest.raises(MicrographError):
         ingest(config)
     assert Store(root).open("toy").fingerprint == first.fingerprint
-    assert {entry.path.split("/")[1] for entry in Location(root).files("toy")} == {"manifest.json", "v0001"}
+    assert list(Store(root).manifest("toy").versions) == ["v0001"]
 
 
-def test_a_truncated_micrograph(config, root):
-    path = Path(config.micrographs[0]).parent / "mic03.mrc"
-    path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(MicrographError, match=f"^{path}: truncated"):
+def test_truncated_micrographs(config, root):
+    paths = [Path(config.micrographs[0]).parent / f"mic0{number}.mrc" for number in (1, 3)]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(MicrographError, match=rf"^2 of 6 .*{paths[0]}: truncated.*; {paths[1]}: truncated.*--skip-un"):
         ingest(config)
     assert Location(root).files() == ()
+    report = ingest(replace(config, skip_unusable=True))
+    assert list(report.skipped) == [str(path) for path in paths]
+    assert all(reason.startswith("truncated") for reason in report.skipped.values())
+    assert sum(report.particles.values()) == 20
+    assert report.dropped_outside == 0
 
 
 def test_what_is_checked_before_anything_is_written(config, root, tmp_path):

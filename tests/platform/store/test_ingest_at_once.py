@@ -108,7 +108,7 @@ def test_two_inputs_and_one_of_them_twice_at_once(start, config, root, tmp_path)
 
 def test_a_killed_ingest_continues_and_ends_the_same(start, config, root, tmp_path):
     (process,) = start([0], pause=0.05)
-    wait_until(lambda: sum(name.endswith(".parquet") for name in Location(root).names("toy/v0001/journal")) >= 3)
+    wait_until(lambda: sum(name.endswith(".note") for name in Location(root).names("toy/v0001/journal")) >= 3)
     process.kill()
     process.wait()
     assert Store(root).names() == ()
@@ -160,9 +160,10 @@ def test_a_shard_is_never_held_as_a_whole(lab, root, monkeypatch):
 
     prepare_task = on_threads.prepare_task
     monkeypatch.setattr(on_threads, "prepare_task", counted)
-    ((number, rows),) = on_threads.write_on_threads(
+    ((number, shard),) = on_threads.write_on_threads(
         location, lambda number: f"toy/{number}.shard", [plan], config, lambda count: None
     )
+    rows = shard.rows
     assert (number, len(rows), location.written) == (0, 24, 24)
     assert max(ahead) <= 2 * config.workers + 1, "micrographs in memory"
     assert location.largest == rows[0].length
@@ -187,10 +188,18 @@ def test_ray_and_threads_give_the_same_bytes_and_the_same_errors(lab, tmp_path, 
 
     path = Path("lab/mics/mic05.mrc")
     path.write_bytes(path.read_bytes()[:1024] + np.full((90, 120), 7, np.float32).tobytes())
-    with pytest.raises(MicrographError) as caught:
-        ingest(replace(config, store="refused"))
-    assert str(caught.value) == f"{path.absolute()}: every pixel is 7; there is nothing to pick, leave it out"
-    assert Location("refused").files() == ()
+    refused = []
+    for kind, store in (("ray", "on-ray"), ("threads", "on-threads")):
+        with pytest.raises(MicrographError, match=rf"^1 of 7 .* \({path}: every pixel is 7\)") as c:
+            ingest(replace(config, store=store, parallel=kind))
+        refused.append(str(c.value))
+    assert refused[0] == refused[1]
+    report = ingest(replace(config, skip_unusable=True))
+    assert (report.version, report.continued_from) == ("v0002", 5), "all but the shard with the unusable one"
+    assert report.skipped == {str(path): "every pixel is 7"}
+    assert report == ingest(replace(config, store="on-threads", parallel="threads", skip_unusable=True))
+    ours, theirs = ({entry.path: store.read(entry.path) for entry in store.files("toy/v0002")} for store in stores)
+    assert ours == theirs
     ray.shutdown()  # it knows this test's folder and variables
 
 
