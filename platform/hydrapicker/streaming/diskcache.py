@@ -95,6 +95,8 @@ class DiskCache:
             return
         try:
             with self._writing:  # so a process has one file at most that is claimed and cannot yet be counted
+                if not self._writes:
+                    return
                 self._claim(size)
                 path.parent.mkdir(exist_ok=True)
                 _write(path, content)
@@ -114,8 +116,10 @@ class DiskCache:
             path.unlink()
 
     def close(self) -> None:
-        """Let go of the lock's file; what is cached stays."""
-        self._lock.close()
+        """Let go of the lock's file, once nothing is being written; what is cached stays."""
+        with self._writing:
+            self._writes = False
+            self._lock.close()
 
     def _path(self, checksum: str) -> Path:
         # It comes from an index, that is from outside: nothing but a checksum may become part of a path.

@@ -116,6 +116,9 @@ class Fetcher:
     def close(self) -> None:
         """End what other threads are fetching, with errors."""
         self._ranges.close()
+
+    def close_cache(self) -> None:
+        """Let go of the cache's files; when no other thread fetches any more, for it may be writing there."""
         if self._cache is not None:
             self._cache.close()
 

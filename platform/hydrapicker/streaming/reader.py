@@ -33,6 +33,7 @@ class _Ahead:
     minibatch: Minibatch
     images: tuple[NDArray[np.float16], ...]
     size: int
+    near: bool
     answers: Answers
 
 
@@ -111,31 +112,33 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
                 fetcher.close()
         for thread in self._threads:
             thread.join()
+        for fetcher in self._fetchers.values():
+            fetcher.close_cache()
 
     def _read_ahead(self) -> None:
         """Send off what there is room for, once half of the room is free: neighbours are merged within one go."""
         if self._ahead and self.buffered_bytes > self._room // 2:
             return
+        window: dict[Fetcher, list[Wanted]] = {}
+        while self._next is not None and not self._closed:
+            dataset = self._datasets[self._next.dataset]
+            places, fetcher = places_of(dataset), self._fetcher_of(dataset)
+            shapes = [places.shape(row) for row in self._next.rows]
+            size = _PIXEL.itemsize * sum(height * width for height, width in shapes)
+            near = not fetcher.remote or all(fetcher.near(dataset, row) for row in self._next.rows)
+            all_near = near and all(ahead.near for ahead in self._ahead)
+            self._room = min(self._bound, _LOCAL_BYTES) if all_near else self._bound
+            if self._ahead and self.buffered_bytes + size > self._room:
+                break
+            window.setdefault(fetcher, []).extend(self._begin(self._next, shapes, size, near))
+            self._next = next(self._waiting, None)
+        jobs = [(fetcher, group) for fetcher, needed in window.items() for group in fetcher.group(needed)]
         with self._closing:
-            if self._closed:
-                return
-            window: dict[Fetcher, list[Wanted]] = {}
-            while self._next is not None:
-                dataset = self._datasets[self._next.dataset]
-                places, fetcher = places_of(dataset), self._fetcher_of(dataset)
-                shapes = [places.shape(row) for row in self._next.rows]
-                size = _PIXEL.itemsize * sum(height * width for height, width in shapes)
-                near = not fetcher.remote or all(fetcher.near(dataset, row) for row in self._next.rows)
-                self._room = min(self._bound, _LOCAL_BYTES) if near else self._bound
-                if self._ahead and self.buffered_bytes + size > self._room:
-                    break
-                window.setdefault(fetcher, []).extend(self._begin(self._next, shapes, size))
-                self._next = next(self._waiting, None)
-            for fetcher, needed in window.items():
-                for group in fetcher.group(needed):
-                    self._jobs.put((fetcher, group))
+            if not self._closed:  # nobody would answer them any more
+                for job in jobs:
+                    self._jobs.put(job)
 
-    def _begin(self, minibatch: Minibatch, shapes: list[tuple[int, int]], size: int) -> list[Wanted]:
+    def _begin(self, minibatch: Minibatch, shapes: list[tuple[int, int]], size: int, near: bool) -> list[Wanted]:
         """Make room for a minibatch's images, and say what is to be fetched into it."""
         dataset, answers = self._datasets[minibatch.dataset], Answers()
         places, lengths = places_of(dataset), [_PIXEL.itemsize * height * width for height, width in shapes]
@@ -147,20 +150,23 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             images.append(pixels[first : first + shape[0] * shape[1]].reshape(shape))
             wanted.append(Wanted(dataset, places, row, content[start : start + length], answers))
             start += aligned(length)
-        self._ahead.append(_Ahead(minibatch, tuple(images), size, answers))
+        self._ahead.append(_Ahead(minibatch, tuple(images), size, near, answers))
         self.buffered_bytes += size
         return wanted
 
     def _fetcher_of(self, dataset: Dataset) -> Fetcher:
         location = dataset.location
-        fetcher = self._fetchers.get(location.root)
-        if fetcher is None:
-            fetcher = self._fetchers[location.root] = Fetcher(location, self._config)
-            for number in range(len(self._threads), self._thread_count):
-                thread = threading.Thread(target=self._work, name=f"stream-fetch-{number}", daemon=True)
-                thread.start()
-                self._threads.append(thread)
-        return fetcher
+        with self._closing:
+            if self._closed:
+                raise StoreError("the reader was closed")
+            fetcher = self._fetchers.get(location.root)
+            if fetcher is None:
+                fetcher = self._fetchers[location.root] = Fetcher(location, self._config)
+                for number in range(len(self._threads), self._thread_count):
+                    thread = threading.Thread(target=self._work, name=f"stream-fetch-{number}", daemon=True)
+                    thread.start()
+                    self._threads.append(thread)
+            return fetcher
 
     def _help_with(self, first: _Ahead) -> None:
         """Read from a local disk what is waited for, as far as nobody has begun to: waiting for others takes longer."""

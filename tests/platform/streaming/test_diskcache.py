@@ -1,9 +1,11 @@
 import errno
+import fcntl
 import os
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -254,3 +256,20 @@ def test_threads_share_it_within_the_bound(tmp_path):
         thread.join()
     assert wrong == []
     assert bytes_in(tmp_path) <= 10 * SIZE
+
+
+def test_closing_waits_for_what_is_being_written(tmp_path):
+    """Or the number of the lock's file would be another file's by the time that something is booked in it."""
+    cache = DiskCache(tmp_path, 10_000)
+    (lock,) = tmp_path.rglob("lock")
+    with lock.open() as held, ThreadPoolExecutor(2) as pool:
+        fcntl.flock(held, fcntl.LOCK_EX)  # as another process does
+        adding = pool.submit(cache.add, "a" * 32, memoryview(b"x" * 1000))
+        time.sleep(0.2)  # it waits for the lock by now
+        closing = pool.submit(cache.close)
+        with pytest.raises(TimeoutError):
+            closing.result(0.3)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        adding.result(10)
+        closing.result(10)
+    assert DiskCache(tmp_path, 10_000).has("a" * 32)
