@@ -15,8 +15,9 @@ from hydrapicker.errors import StoreChangedError, StoreError
 from hydrapicker.store.index import IndexMeta, fingerprint_of, footer_of, index_to_bytes
 from hydrapicker.store.layout import INDEX, JOURNAL, MANIFEST, SPLITS, Manifest, VersionEntry, shard_name
 from hydrapicker.store.location import UNFINISHED, Location
+from hydrapicker.store.manifest import read_manifest
 from hydrapicker.store.notes import note_of, shard_noted
-from hydrapicker.store.reservation import read_manifest, reserve
+from hydrapicker.store.reservation import reserve
 from hydrapicker.store.rows import Row
 from hydrapicker.store.shards import WrittenShard, mend_shard
 from hydrapicker.store.store import Dataset

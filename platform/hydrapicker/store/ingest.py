@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 
 from hydrapicker.errors import InvalidInputError
+from hydrapicker.store.appending import Base, refuse_copies
 from hydrapicker.store.config import IngestConfig, IngestReport
 from hydrapicker.store.draft import Committed, Draft
 from hydrapicker.store.index import IndexMeta
@@ -13,7 +14,7 @@ from hydrapicker.store.on_ray import write_on_ray
 from hydrapicker.store.on_threads import write_on_threads
 from hydrapicker.store.shards import plan_shards
 from hydrapicker.store.store import Dataset, Store
-from hydrapicker.store.survey import Base, Survey, Task, survey
+from hydrapicker.store.survey import Survey, Task, survey
 from hydrapicker.store.unusable import unusable_error
 
 __all__ = ["ingest"]
@@ -63,17 +64,8 @@ def ingest(config: IngestConfig, progress: Callable[[int, int, str], None] = _si
     draft = Draft(store.location, meta, found.identity, base)
     continued_from = sum(len(shard.rows) for shard in draft.finished.values())
     unusable = _fill(draft, found.tasks, config, progress)
-    skipped = {**found.skipped, **unusable}
-    if base is not None and len(draft.rows) == len(base.rows):
-        draft.discard()
-        return _report(config, skipped, found, _as_it_is(store, base))
-    try:
-        _check_splits(draft, unusable)
-        _check_copies(draft, base)
-    except InvalidInputError:
-        draft.discard()
-        raise
-    return _report(config, skipped, found, draft.commit(), continued_from)
+    committed = _commit(store, draft, base, unusable)
+    return _report(config, {**found.skipped, **unusable}, found, committed, continued_from)
 
 
 def _base(store: Store, meta: IndexMeta) -> Dataset:
@@ -117,6 +109,20 @@ def _fill(
     return reasons
 
 
+def _commit(store: Store, draft: Draft, base: Dataset | None, unusable: Mapping[str, str]) -> Committed:
+    if base is not None and len(draft.rows) == len(base.rows):
+        draft.discard()
+        return _as_it_is(store, base)
+    try:
+        _check_splits(draft, unusable)
+        if base is not None:
+            refuse_copies(draft.rows[len(base.rows) :], base.rows)
+    except InvalidInputError:
+        draft.discard()
+        raise
+    return draft.commit()
+
+
 def _check_splits(draft: Draft, unusable: Mapping[str, str]) -> None:
     """Refuse to go on where what is left out was all that a split had."""
     there = {row.split for row in draft.rows}
@@ -126,21 +132,6 @@ def _check_splits(draft: Draft, unusable: Mapping[str, str]) -> None:
             f"without the {len(unusable)} unusable micrographs none is left for {' and '.join(lacking)}; "
             "give more micrographs, or another --split-seed"
         )
-
-
-def _check_copies(draft: Draft, base: Dataset | None) -> None:
-    """Refuse to append a micrograph that is there under another name: it might be trained on and held out at once."""
-    if base is None:
-        return
-    there = dict(zip(base.rows.column("checksum"), base.rows.column("id"), strict=True))
-    copies = []
-    for row in draft.rows[len(base.rows) :]:
-        if row.checksum in there:
-            copies.append(f"{row.id}: its pixels are those of {there[row.checksum]}, which the dataset has already")
-        there.setdefault(row.checksum, row.id)
-    if copies:
-        more = f" (and so it is with {len(copies) - 1} more)" if len(copies) > 1 else ""
-        raise InvalidInputError(f"{copies[0]}{more}; leave it out")
 
 
 def _wants_ray(config: IngestConfig) -> bool:

@@ -45,8 +45,7 @@ def write_on_ray(
     cluster.connect()
     at_once = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
     task = ray.remote(num_cpus=1)(_write)
-    root = from_any_folder(location.root)
-    waiting = iter(plans)
+    root, waiting = from_any_folder(location.root), iter(plans)
     under_way: dict[Any, ShardPlan] = {}
     try:
         while True:

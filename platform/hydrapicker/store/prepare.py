@@ -11,13 +11,11 @@ import xxhash
 
 from hydrapicker.errors import InvalidInputError, MicrographError
 from hydrapicker.files.micrographs import read_micrograph
+from hydrapicker.store.layout import PIXEL
 from hydrapicker_core.preprocess import prepare
 from hydrapicker_registry.metadata import Contrast
 
-__all__ = ["DTYPE", "PreparedMicrograph", "one_torch_thread", "prepare_micrograph"]
-
-DTYPE = "float16"
-"""Type of the pixels in a shard, little-endian."""
+__all__ = ["PreparedMicrograph", "one_torch_thread", "prepare_micrograph"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ def prepare_micrograph(path: Path, *, scale: float, box_px: int, contrast: Contr
         prepared = prepare(image, scale, box_px=box_px, light_particles=contrast == "light")
     except InvalidInputError as error:
         raise MicrographError(f"{path}: {error}") from error
-    stored = prepared.image.numpy().astype("<f2")
+    stored = prepared.image.numpy().astype(PIXEL)
     pixels = stored.tobytes()
     return PreparedMicrograph(
         pixels=pixels,

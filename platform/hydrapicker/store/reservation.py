@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from hydrapicker.errors import StoreChangedError, StoreError
-from hydrapicker.store.layout import JOURNAL, MANIFEST, Manifest, version_name
+from hydrapicker.store.layout import JOURNAL, Manifest, version_name
 from hydrapicker.store.location import Location
+from hydrapicker.store.manifest import read_manifest
 
-__all__ = ["DRAFT", "Reservation", "read_manifest", "reserve"]
+__all__ = ["DRAFT", "Reservation", "reserve"]
 
 DRAFT = f"{JOURNAL}/draft.json"
 """The file, below the version's folder."""
@@ -43,16 +44,6 @@ class _Note:
             return cls(**json.loads(content))
         except (ValueError, TypeError):
             return None  # not ours to continue
-
-
-def read_manifest(location: Location, dataset: str) -> tuple[Manifest, str | None]:
-    """Read a dataset's manifest and the tag to replace it by; an empty one and None where there is none yet."""
-    path = f"{dataset}/{MANIFEST}"
-    found = location.read_tagged(path)
-    if found is None:
-        return Manifest(dataset, "", {}), None
-    content, tag = found
-    return Manifest.from_bytes(content, location.url(path)), tag
 
 
 def reserve(location: Location, dataset: str, identity: str) -> "Reservation":

@@ -4,23 +4,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import xxhash
 
 from hydrapicker.errors import MicrographError, StoreError
 from hydrapicker.files.remote import at_hand
 from hydrapicker.store.config import IngestConfig
-from hydrapicker.store.layout import shard_name
+from hydrapicker.store.intact import DamagedError, read_pixels
+from hydrapicker.store.layout import PIXEL, PIXEL_NAME, shard_name
 from hydrapicker.store.location import Location
-from hydrapicker.store.prepare import DTYPE, prepare_micrograph
+from hydrapicker.store.prepare import prepare_micrograph
 from hydrapicker.store.rows import Row
 from hydrapicker.store.survey import Task
 from hydrapicker.store.unusable import Unusable, in_short
 
 __all__ = ["Prepared", "ShardPlan", "WrittenShard", "mend_shard", "plan_shards", "prepare_task", "write_shard"]
-
-_BYTES_PER_PIXEL = np.dtype(DTYPE).itemsize
-_READS = 4
-"""How often what arrives damaged is read: a bit that flipped on the way heals, one in the file does not."""
 
 Prepared = tuple[bytes, Row] | Unusable
 """A micrograph's bytes, and its row in the index but for shard and offset; or why it has none."""
@@ -54,7 +50,7 @@ def plan_shards(tasks: Sequence[Task], shard_megabytes: float) -> tuple[ShardPla
     size = 0
     for task in tasks:
         gathered.append(task)
-        size += task.height * task.width * _BYTES_PER_PIXEL
+        size += task.height * task.width * PIXEL.itemsize
         if size >= shard_megabytes * 1e6 or task is tasks[-1]:
             plans.append(ShardPlan(len(plans), tuple(gathered)))
             gathered, size = [], 0
@@ -85,7 +81,7 @@ def prepare_task(task: Task, config: IngestConfig) -> Prepared:
         shard="",
         offset=0,
         length=len(prepared.pixels),
-        dtype=DTYPE,
+        dtype=PIXEL_NAME,
         height=prepared.height,
         width=prepared.width,
         checksum=prepared.checksum,
@@ -147,16 +143,14 @@ def mend_shard(location: Location, path: str, good: str, rows: Sequence[Row]) ->
 
 def _intact(location: Location, path: str, row: Row) -> bool:
     try:
-        return bool(_read_intact(location, path, row))
-    except StoreError:
+        read_pixels(location, path, row)
+    except (DamagedError, StoreError):
         return False
+    return True
 
 
 def _read_intact(location: Location, path: str, row: Row) -> bytes:
-    for _ in range(_READS):
-        content = location.read_range(path, row.offset, row.length)
-        if xxhash.xxh3_128_hexdigest(content) == row.checksum:
-            return content
-    raise StoreError(
-        f"{location.url(path)}: the checksum of micrograph {row.id} does not match; run the same command again"
-    )
+    try:
+        return read_pixels(location, path, row)
+    except DamagedError as error:
+        raise StoreError(f"{location.url(path)}: micrograph {row.id}: {error}; run the same command again") from error

@@ -19,14 +19,15 @@ from hydrapicker.files.inputs import find_inputs, read_input_header, read_input_
 from hydrapicker.files.matching import match_to_micrographs
 from hydrapicker.files.micrographs import MicrographHeader
 from hydrapicker.files.remote import RemoteFile
+from hydrapicker.store.appending import Base, other_image, other_particles
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.layout import FORMAT_VERSION, NORMALISATION
-from hydrapicker.store.rows import Row, Rows
+from hydrapicker.store.rows import Row
 from hydrapicker.store.splits import assign_splits
 from hydrapicker.store.unusable import in_short, unusable_error
 from hydrapicker_core.scale import working_scale, working_shape
 
-__all__ = ["Base", "Survey", "Task", "micrograph_ids", "survey"]
+__all__ = ["Survey", "Task", "micrograph_ids", "survey"]
 
 _RESULT_FIELDS = (
     "name", "diameter_angstrom", "contrast", "box_px", "val_size", "test_size", "split_seed", "keep_empty",
@@ -36,8 +37,6 @@ _HEADERS_AT_A_TIME, _REMOTE_HEADERS_AT_A_TIME = 8, 32
 """Reading a header is waiting, not work: for a disk across the network, or S3."""
 _ANY_SIDE = 2**31
 """Stands for the side of an image whose header cannot be read, so that its particles are not taken for mistakes."""
-_ROUNDING_PX = 1e-3
-"""By how much the same particle may differ, in working pixels."""
 _NO_PARTICLE = "no particle is known on it"
 _ALREADY_THERE = "it is already in the dataset"
 
@@ -82,18 +81,6 @@ class Survey:
     skipped: Mapping[str, str]
     dropped_outside: int
     identity: str
-
-
-class Base:
-    """The version that an ingest appends to, as far as a survey needs it: its fingerprint and its rows by their ids."""
-
-    def __init__(self, fingerprint: str, rows: Rows) -> None:
-        self.fingerprint, self._rows = fingerprint, rows
-        self._numbers = {name: number for number, name in enumerate(rows.column("id"))}
-
-    def row(self, name: str) -> Row | None:
-        """Return a micrograph's row; None when it is not there."""
-        return self._rows[self._numbers[name]] if name in self._numbers else None
 
 
 def survey(config: IngestConfig, base: Base | None = None) -> Survey:
@@ -173,32 +160,15 @@ def _left_out(header: MicrographHeader, found: Particles | None, there: Row | No
     empty = not config.keep_empty and (found is None or not len(found.xy))
     if there is None:
         return _NO_PARTICLE if empty else None
-    difference = _other_image(header, _pixel_size(header, found, config), there)
+    difference = other_image(header, _pixel_size(header, found, config), there)
     if not (difference or empty):
-        difference = _other_particles(found, there)
+        difference = other_particles(found, there)
     if difference and not empty:
         raise MicrographError(
             f"{header.path}: another micrograph of this name is in the dataset ({difference}); rename this one, or, "
             "if it is the same one with other particles, ingest all micrographs anew without --append"
         )
     return _NO_PARTICLE if difference else _ALREADY_THERE
-
-
-def _other_image(header: MicrographHeader, pixel_size: float | None, there: Row) -> str:
-    if (header.height, header.width) != (there.original_height, there.original_width):
-        return f"{there.original_width} x {there.original_height} pixels there, {header.width} x {header.height} here"
-    if pixel_size is not None and not np.isclose(pixel_size, there.pixel_size_angstrom, rtol=1e-5):
-        return f"{there.pixel_size_angstrom:g} Angstrom per pixel there, {pixel_size:g} here"
-    return ""
-
-
-def _other_particles(found: Particles | None, there: Row) -> str:
-    here = np.empty((0, 2)) if found is None else found.xy
-    if len(here) != len(there.particles):
-        return f"{len(there.particles)} particles there, {len(here)} here"
-    scaled = here.astype(np.float32) * [there.width / there.original_width, there.height / there.original_height]
-    ours, theirs = (xy[np.lexsort(xy.T)] for xy in (scaled.astype(np.float32), there.particles))
-    return "" if np.allclose(ours, theirs, rtol=0, atol=_ROUNDING_PX) else "particles at other places"
 
 
 def _pixel_size(header: MicrographHeader, found: Particles | None, config: IngestConfig) -> float | None:

@@ -30,3 +30,22 @@ def test_appending_says_what_was_there_already(
     refused = hydrapicker("ingest", *given[:-1], "30", "--append").refusal()
     assert "cannot append to toy v0002: diameter_angstrom is 24.0 there and 30.0 here" in refused
     assert "name is generic" in hydrapicker("ingest", "generic", *given[1:]).refusal()
+
+
+def test_unusable_micrographs_are_told_in_one_line_and_left_out_on_request(
+    lab: Path, hydrapicker: Callable, write: Callable
+) -> None:
+    noise = {name: np.random.default_rng(ord(name)).normal(size=(90, 120)) for name in "fg"}
+    for name, image in {"d": np.full((90, 120), 7), "e": np.full((90, 120), 8), **noise}.items():
+        write(lab / "mics" / f"{name}.mrc", image)
+        with (lab / "particles.star").open("a") as star:
+            star.write(f"mics/{name}.mrc 50 40\n")
+    given = ("ingest", "toy", "--micrographs", "mics", "--particles", "particles.star", "--diameter-angstrom", "24")
+    ended = hydrapicker(*given)
+    progress, refused = ended.err.splitlines()
+    assert (ended.code, progress) == (1, "ingest 7/7 ingesting toy")
+    assert "2 of 7 micrographs cannot be used (mics/d.mrc: every pixel is 7; mics/e.mrc: every pixel is 8)" in refused
+    assert "give --skip-unusable" in refused
+    out = hydrapicker(*given, "--skip-unusable").out
+    assert "toy v0001 stored: " in out
+    assert "left out, as every pixel is 7: mics/d.mrc\nleft out, as every pixel is 8: mics/e.mrc\n" in out
