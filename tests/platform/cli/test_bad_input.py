@@ -149,7 +149,7 @@ def test_a_store_that_cannot_be_written(
         monkeypatch.setenv(what, place)
         line = refuses()
     assert f"{place}/toy" in line
-    assert "check --store or HYDRAPICKER_STORE" in line
+    assert "choose another place with --store or HYDRAPICKER_STORE" in line
 
 
 def test_a_store_that_is_a_file(lab: Path, refuses: Callable) -> None:

@@ -93,6 +93,14 @@ def test_a_version_stays_as_it_is_beside_a_draft(root, store, write_dataset, mak
     assert readable(root, images)
 
 
+def test_files_that_are_not_ours_are_in_nobodys_way(root, store, draft):
+    for name in ("notes.txt", "my notes.txt", "papers/a.pdf"):
+        store.location.write(name, b"mine")
+    (found,) = leftovers(store, older_than_hours=0)
+    assert remove(store, [found]) == (found,)
+    assert [file.path for file in store.location.files()] == ["my notes.txt", "notes.txt", "papers/a.pdf"]
+
+
 def test_only_the_dataset_asked_for(root, store, draft, make_rows, write_shards, meta):
     write_shards(Draft(Location(root), meta("other"), "one"), *make_rows(2))
     assert kinds(leftovers(store, "other", older_than_hours=0)) == [("draft", "other/v0001")]
