@@ -48,7 +48,7 @@ class Worker:
         self.device = ray.train.torch.get_device()
         torch.set_num_threads(recipe.loop.threads)
         retry = RetryBudget(recipe.streaming.retry_seconds)
-        self.datasets: dict[str, Dataset] = Store(recipe.store, retry).open_all(recipe.datasets)
+        self.datasets: dict[str, Dataset] = Store(recipe.store, retry).open_all(recipe.datasets, whole=True)
         self.sources = [Source.of(dataset) for dataset in self.datasets.values()]
         self.progress = Progress()
         self.network = self._first_network()
