@@ -118,7 +118,7 @@ class _LocalRanges:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._opened = lru_cache(_OPEN_FILES)(lambda path: _Descriptor(folder / inside(path)))
-        self._advised = _ADVISED
+        self._advised = 0
 
     def read_into(self, path: str, offset: int, *buffers: memoryview) -> None:
         try:

@@ -1,6 +1,7 @@
 """Memory that is used again: on a local disk, new memory costs more than the reading itself."""
 
 import sys
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ _LARGER = 1.5
 class Buffers:
     """Byte arrays that are handed out again once nobody holds them, or any view of them.
 
-    Use it from one thread; what was handed out may be dropped by any.
+    Safe to use from several threads.
 
     Parameters
     ----------
@@ -27,9 +28,14 @@ class Buffers:
     def __init__(self, bound_bytes: int) -> None:
         self._bound = bound_bytes
         self._kept: list[NDArray[np.uint8]] = []
+        self._taking = threading.Lock()
 
     def take(self, size: int) -> NDArray[np.uint8]:
         """Hand out ``size`` bytes of any content, the first at a multiple of ``ALIGNMENT``."""
+        with self._taking:
+            return self._take(size)
+
+    def _take(self, size: int) -> NDArray[np.uint8]:
         kept, whole = self._kept, size + ALIGNMENT
         for number in range(len(kept)):
             if whole <= kept[number].nbytes <= whole * _LARGER and _is_free(kept, number):

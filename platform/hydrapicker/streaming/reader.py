@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
+from hydrapicker.store.layout import PIXEL
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.buffers import Buffers, aligned
 from hydrapicker.streaming.config import StreamingConfig
@@ -23,7 +24,8 @@ __all__ = ["MinibatchReader"]
 _LOCAL_THREADS = 1
 _LOCAL_BYTES = 16_000_000
 """What is held of a local disk, which needs no more: so it stays in the processor's cache until it is used."""
-_PIXEL = np.dtype("<f2")
+_LOCAL_BUFFERS = Buffers(2 * _LOCAL_BYTES)
+"""Kept from epoch to epoch: getting new memory takes as long as reading a disk's files into it."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,7 +71,7 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
         self._bound = self._room = int(self._config.buffer_megabytes * 1e6)
         self._local = all(dataset.location.local_folder is not None for dataset in datasets.values())
         self._thread_count = _LOCAL_THREADS if self._local else self._config.connections
-        self._buffers = Buffers(self._bound)
+        self._buffers = _LOCAL_BUFFERS if self._local else Buffers(self._bound)
         self._waiting = iter(minibatches)
         self._next = next(self._waiting, None)
         self._ahead: deque[_Ahead] = deque()
@@ -124,7 +126,7 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             dataset = self._datasets[self._next.dataset]
             places, fetcher = places_of(dataset), self._fetcher_of(dataset)
             shapes = [places.shape(row) for row in self._next.rows]
-            size = _PIXEL.itemsize * sum(height * width for height, width in shapes)
+            size = PIXEL.itemsize * sum(height * width for height, width in shapes)
             near = not fetcher.remote or all(fetcher.near(dataset, row) for row in self._next.rows)
             all_near = near and all(ahead.near for ahead in self._ahead)
             self._room = min(self._bound, _LOCAL_BYTES) if all_near else self._bound
@@ -141,12 +143,12 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
     def _begin(self, minibatch: Minibatch, shapes: list[tuple[int, int]], size: int, near: bool) -> list[Wanted]:
         """Make room for a minibatch's images, and say what is to be fetched into it."""
         dataset, answers = self._datasets[minibatch.dataset], Answers()
-        places, lengths = places_of(dataset), [_PIXEL.itemsize * height * width for height, width in shapes]
+        places, lengths = places_of(dataset), [PIXEL.itemsize * height * width for height, width in shapes]
         memory = self._buffers.take(sum(map(aligned, lengths)))
-        pixels, content = memory.view(_PIXEL), memory.data
+        pixels, content = memory.view(PIXEL), memory.data
         images, wanted, start = [], [], 0
         for row, shape, length in zip(minibatch.rows, shapes, lengths, strict=True):
-            first = start // _PIXEL.itemsize
+            first = start // PIXEL.itemsize
             images.append(pixels[first : first + shape[0] * shape[1]].reshape(shape))
             wanted.append(Wanted(dataset, places, row, content[start : start + length], answers))
             start += aligned(length)

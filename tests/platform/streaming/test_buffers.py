@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -62,3 +64,21 @@ def test_nobody_gets_what_somebody_holds_and_little_is_kept(steps):
 
 def test_sizes_are_rounded_up():
     assert [aligned(size) for size in (0, 1, 4096, 4097)] == [0, 4096, 4096, 8192]
+
+
+def test_threads_never_get_the_same():
+    buffers, wrong = Buffers(200_000), []
+
+    def use(value: int) -> None:
+        for _ in range(500):
+            array = buffers.take(10_000)
+            array[:] = value
+            if not (array == value).all():
+                wrong.append(value)
+
+    threads = [threading.Thread(target=use, args=(value,)) for value in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
