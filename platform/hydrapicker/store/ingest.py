@@ -1,7 +1,7 @@
 """Ingest: micrographs and particles in, a dataset version out; whole, or not at all."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 
 from hydrapicker.errors import InvalidInputError
@@ -12,6 +12,7 @@ from hydrapicker.store.index import IndexMeta
 from hydrapicker.store.layout import NORMALISATION, SPLITS
 from hydrapicker.store.on_ray import write_on_ray
 from hydrapicker.store.on_threads import write_on_threads
+from hydrapicker.store.progress import Progress, untold
 from hydrapicker.store.shards import plan_shards
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.store.survey import Survey, Task, survey
@@ -20,11 +21,7 @@ from hydrapicker.store.unusable import unusable_error
 __all__ = ["ingest"]
 
 
-def _silent(done: int, total: int, label: str) -> None:
-    pass
-
-
-def ingest(config: IngestConfig, progress: Callable[[int, int, str], None] = _silent) -> IngestReport:
+def ingest(config: IngestConfig, progress: Progress = untold) -> IngestReport:
     """Make a dataset version of micrographs and their particles.
 
     Everything that headers and particle file tell is checked before anything is written. The same call after a
@@ -81,9 +78,7 @@ def _base(store: Store, meta: IndexMeta) -> Dataset:
     return base
 
 
-def _fill(
-    draft: Draft, tasks: Sequence[Task], config: IngestConfig, progress: Callable[[int, int, str], None]
-) -> dict[str, str]:
+def _fill(draft: Draft, tasks: Sequence[Task], config: IngestConfig, progress: Progress) -> dict[str, str]:
     """Write the shards that are not finished, each noted as soon as it is; returns the unusable files' reasons."""
     plans, label = plan_shards(tasks, config.shard_megabytes), f"ingesting {config.name}"
     finished = {number: shard for number, shard in draft.finished.items() if config.skip_unusable or not shard.unusable}

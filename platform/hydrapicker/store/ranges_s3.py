@@ -53,7 +53,7 @@ def s3_ranges(location: Location, connections: int, retry: RetryBudget) -> Range
         urls = _SignedUrls(location, lambda region: session.create_client("s3", region, config=config))
         authority = session.get_config_variable("ca_bundle")
     except BotoCoreError as error:
-        raise as_store_error(error, "read", location.root) from error
+        raise as_store_error(error, "read", location.url("")) from error
     endpoint = urlsplit(urls.endpoint)
     if endpoint.scheme in getproxies() and not proxy_bypass(endpoint.hostname or ""):
         return None

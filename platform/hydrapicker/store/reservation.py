@@ -6,14 +6,13 @@ cannot be undone (removing the draft, committing it) begins with a conditional w
 """
 
 import json
-import re
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
 from hydrapicker.errors import StoreChangedError, StoreError
-from hydrapicker.store.layout import JOURNAL, Manifest, version_name
+from hydrapicker.store.layout import JOURNAL, VERSION_NAME, Manifest, version_name
 from hydrapicker.store.location import Location
 from hydrapicker.store.manifest import read_manifest
 
@@ -21,7 +20,6 @@ __all__ = ["DRAFT", "Reservation", "reserve"]
 
 DRAFT = f"{JOURNAL}/draft.json"
 """The file, below the version's folder."""
-_VERSION = re.compile(r"v\d{4,}")
 _ATTEMPTS = 100
 _OPEN, _COMMITTING, _DISCARDED = "open", "committing", "discarded"
 
@@ -84,7 +82,7 @@ def reserve(location: Location, dataset: str, identity: str) -> "Reservation":
 def _take(location: Location, dataset: str, identity: str, manifest: Manifest) -> tuple[str, _Note, bool]:
     # By their files, as some object stores go on listing a folder for a while when all in it is removed.
     parents = {entry.path.split("/")[1] for entry in location.files(dataset)}
-    folders = {name for name in parents if _VERSION.fullmatch(name)}
+    folders = {name for name in parents if VERSION_NAME.fullmatch(name)}
     ours = _Note(identity, datetime.now(UTC).isoformat(timespec="seconds"), uuid4().hex)
     for version in sorted(folders - set(manifest.versions)):
         found = location.read_tagged(f"{dataset}/{version}/{DRAFT}")
