@@ -85,13 +85,17 @@ def test_a_damaged_file(lab: Path, refuses: Callable, spoil: Callable[[Path], ob
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # mrcfile's, over its header
 @pytest.mark.parametrize("value", [np.nan, np.inf, None], ids=["nan", "infinite", "constant"])
-def test_pixels_that_cannot_be_picked(lab: Path, refuses: Callable, write: Callable, value: float | None) -> None:
+def test_pixels_that_cannot_be_picked(
+    lab: Path, hydrapicker: Callable, ingest: Callable, write: Callable, value: float | None
+) -> None:
     image = np.random.default_rng(0).normal(size=(90, 120)) if value is not None else np.full((90, 120), 7.0)
     image[4, 5] = 7 if value is None else value
     write(lab / "mics" / "b.mrc", image)
-    line = refuses()
+    line = ingest(name="toy").refusal()
     assert "mics/b.mrc: " in line
     assert ("every pixel is 7" if value is None else "1 of 10800 pixels are NaN or infinite") in line
+    # What could be prepared is kept for the next attempt, but it is no dataset.
+    assert "no datasets" in hydrapicker("datasets").out
 
 
 def test_a_stack(lab: Path, refuses: Callable) -> None:
