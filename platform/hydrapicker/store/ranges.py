@@ -7,8 +7,8 @@ proxy or without credentials, through fsspec.
 
 import os
 import posixpath
+import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -22,8 +22,7 @@ __all__ = ["NotThereError", "RangeReader", "range_reader"]
 
 _OPEN_FILES = 128
 _BUFFERS_PER_CALL = 512
-_ADVISED = 64
-"""Ranges that are advised after one that was not in memory."""
+_PIECE = 128 * 1024
 
 
 class NotThereError(StoreError):
@@ -51,9 +50,6 @@ class RangeReader(Protocol):
         StoreError
             When it cannot be read, for S3 after the retries that the location allows.
         """
-
-    def will_need(self, path: str, offset: int, length: int) -> None:
-        """Say that these bytes will be read soon; they may be fetched ahead."""
 
     def close(self) -> None:
         """Let go of files and connections; reads under way in other threads end, with an error."""
@@ -109,31 +105,28 @@ class _Descriptor:
 
 
 class _LocalRanges:
-    """Reads what the operating system has in memory at once, and has it fetch the rest ahead.
+    """Reads at once what the operating system has in memory, and the rest in pieces.
 
-    Advice on what is needed soon is dear where all is in memory already, as in every epoch but the first; so it is
-    given for a while after something was found not to be.
+    Pieces one after the other make it read ahead in large units. Advice (``posix_fadvise``) or one large read would
+    make it keep single pages, which were measured to come more slowly from the disk, and from memory ever after.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._opened = lru_cache(_OPEN_FILES)(lambda path: _Descriptor(folder / inside(path)))
-        self._advised = 0
+        # One for each thread, as the operating system watches for every open file whether it is read in order.
+        self._opened = lru_cache(_OPEN_FILES)(lambda path, thread: _Descriptor(folder / inside(path)))
 
     def read_into(self, path: str, offset: int, *buffers: memoryview) -> None:
         try:
-            file, left = self._opened(path), list(buffers)
-            length = sum(map(len, buffers))
-            count = _read_from_memory(file.number, left[:_BUFFERS_PER_CALL], offset)
-            if count < length:
-                self._advised = _ADVISED
-                _advise(file.number, offset + count, length - count)
-            left, offset = _rest(left, count), offset + count
+            file = self._opened(path, threading.get_ident())
+            count = _read_from_memory(file.number, buffers[:_BUFFERS_PER_CALL], offset)
+            left = _rest(buffers, count)
             while left:
-                count = os.preadv(file.number, left[:_BUFFERS_PER_CALL], offset)
+                offset += count
+                count = os.preadv(file.number, [left[0][:_PIECE]], offset)
                 if count == 0:
                     raise NotThereError(str(self._folder / path), f"the file ends at byte {offset}")
-                left, offset = _rest(left, count), offset + count
+                left = _rest(left, count)
         except StoreError:
             raise
         except FileNotFoundError as error:
@@ -141,27 +134,16 @@ class _LocalRanges:
         except OSError as error:
             raise as_store_error(error, "read", str(self._folder / path)) from error
 
-    def will_need(self, path: str, offset: int, length: int) -> None:
-        if self._advised > 0:
-            self._advised -= 1
-            with suppress(OSError):  # whoever reads it will say what is wrong
-                _advise(self._opened(path).number, offset, length)
-
     def close(self) -> None:
         self._opened.cache_clear()
 
 
-def _read_from_memory(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+def _read_from_memory(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
     """Read what can be read without waiting for a disk; returns the number of bytes."""
     try:
         return os.preadv(descriptor, buffers, offset, os.RWF_NOWAIT)
     except (AttributeError, OSError):  # nothing of it, not on this filesystem, or not on macOS
         return 0
-
-
-def _advise(descriptor: int, offset: int, length: int) -> None:
-    if hasattr(os, "posix_fadvise"):  # not on macOS
-        os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_WILLNEED)
 
 
 def _rest(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
@@ -191,9 +173,6 @@ class _AnyRanges:
             raise NotThereError(self._location.url(path), f"the file ends at byte {offset + len(content)}")
         for buffer in buffers:
             buffer[:], content = content[: len(buffer)], content[len(buffer) :]
-
-    def will_need(self, path: str, offset: int, length: int) -> None:
-        pass
 
     def close(self) -> None:
         pass

@@ -77,9 +77,6 @@ class _S3Ranges:
                 raise NotThereError(self._location.url(path), "no such file") from error
             raise as_store_error(error, "read", self._location.url(path)) from error
 
-    def will_need(self, path: str, offset: int, length: int) -> None:
-        pass
-
     def close(self) -> None:
         self._closed.set()
         self._connections.close()

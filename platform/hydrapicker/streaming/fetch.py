@@ -97,8 +97,6 @@ class Fetcher:
             alone = {piece.purpose for piece in cached}
             groups = merge(piece for piece in pieces if piece.purpose not in alone) + [(piece,) for piece in cached]
             groups.sort(key=lambda group: min(needed[piece.purpose] for piece in group))
-        for group in groups:
-            self._ranges.will_need(group[0].path, group[0].offset, _end(group[-1]) - group[0].offset)
         return groups
 
     def fetch(self, group: Group) -> list[BaseException | None]:

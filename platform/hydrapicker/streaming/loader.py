@@ -51,7 +51,8 @@ def stream_steps(
 ) -> Iterator[tuple[Batch, ...]]:
     """Yield this rank's batches step by step, read and made ahead of use on other threads.
 
-    The time a caller waits in ``next`` is the time it waits for data. Closing the iterator, or leaving it to be
+    Reading begins with this call, so that an epoch's first batches may be made while the one before is validated. The
+    time a caller waits in ``next`` is the time it waits for data. Closing the iterator, or leaving it to be
     collected, ends the threads.
 
     Parameters
@@ -81,6 +82,23 @@ def stream_steps(
     StoreError
         When a micrograph cannot be read or is damaged; at the step it belongs to.
     """
+    stream = _stream(datasets, plan, seed, augmentation, minibatches_per_step, rank, world, first_step, config)
+    next(stream)
+    return stream
+
+
+def _stream(
+    datasets: Mapping[str, Dataset],
+    plan: Sequence[Minibatch],
+    seed: int,
+    augmentation: AugmentationConfig,
+    minibatches_per_step: int,
+    rank: int,
+    world: int,
+    first_step: int,
+    config: StreamingConfig | None,
+) -> Iterator[tuple[Batch, ...]]:
+    """Begin to read and yield an empty step, then go on as :func:`stream_steps`."""
     steps = range(first_step, steps_in(plan, minibatches_per_step))
 
     def minibatches_of(step: int) -> tuple[Minibatch, ...]:
@@ -93,10 +111,11 @@ def stream_steps(
     ahead: deque[Future[tuple[Batch, ...]]] = deque()
     pool = ThreadPoolExecutor(1, "stream")
     try:
-        for step in steps:
+        ahead.extend(pool.submit(load, step) for step in steps[:PREFETCHED_STEPS])
+        yield ()
+        for step in steps[PREFETCHED_STEPS:]:
             ahead.append(pool.submit(load, step))
-            if len(ahead) > PREFETCHED_STEPS:
-                yield ahead.popleft().result()
+            yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
     finally:

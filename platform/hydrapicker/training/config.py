@@ -23,8 +23,7 @@ class StageConfig:
         learning_rate: At the start of every cosine cycle.
         momentum: Of sgd; adam does not use it.
         restart_epochs: Length of a cosine cycle, after which the rate restarts; 0 for one cycle over the stage.
-        clip_norm: Norm that a step's gradient is scaled down to where it is larger, before the bias loss's is added;
-            0 never scales.
+        clip_norm: Norm that a larger gradient of the data is scaled down to, before the bias loss's is added; 0: none.
     """
 
     epochs: int

@@ -15,8 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.retry import RetryBudget
 from hydrapicker.store.store import Dataset, Store
-from hydrapicker.streaming.loader import stream_steps
-from hydrapicker.streaming.plan import EpochPlan, Minibatch, Source, plan_epoch, plan_step, steps_in
+from hydrapicker.streaming.plan import Minibatch, plan_step, steps_in
 from hydrapicker.training.checkpoint import (
     Progress,
     Weights,
@@ -25,6 +24,7 @@ from hydrapicker.training.checkpoint import (
     load_weights_of,
     save_checkpoint,
 )
+from hydrapicker.training.epochs import Epochs
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.record import EpochRecord, Tally, Validation, seed_of
 from hydrapicker.training.schedule import learning_rate
@@ -49,7 +49,7 @@ class Worker:
         torch.set_num_threads(recipe.loop.threads)
         retry = RetryBudget(recipe.streaming.retry_seconds)
         self.datasets: dict[str, Dataset] = Store(recipe.store, retry).open_all(recipe.datasets, whole=True)
-        self.sources = [Source.of(dataset) for dataset in self.datasets.values()]
+        self.epochs = Epochs(recipe, self.datasets, self.rank, self.world)
         self.progress = Progress()
         self.network = self._first_network()
         self.best: Weights = self.network.state_dict()
@@ -85,28 +85,20 @@ class Worker:
     # --- an epoch ---
 
     def _train_epoch(self, phase: Phase, step: Step) -> EpochRecord:
-        recipe, epoch = self.recipe, self._epochs_before(self.progress.phase) + self.progress.epoch
-        per_step = recipe.loop.minibatches_per_step
-        plan = self._plan(epoch)
+        epoch = self._epochs_before(self.progress.phase) + self.progress.epoch
+        per_step = self.recipe.loop.minibatches_per_step
+        plan, batches = self.epochs.take(epoch)
         steps = steps_in(plan, per_step)
         self.network.train()
         tally = Tally(phase.name, self.progress.epoch)
-        batches = stream_steps(
-            self.datasets,
-            plan,
-            recipe.loop.seed,
-            recipe.augmentation,
-            per_step,
-            self.rank,
-            self.world,
-            config=recipe.streaming,
-        )
         norms: list[torch.Tensor] = []
         for number in range(steps):
             whole = plan[number * per_step : (number + 1) * per_step]
             mine = plan_step(plan, number, per_step, self.rank, self.world)
             with tally.waiting():
                 loaded = next(batches)
+            if number == steps - 1:
+                self.epochs.begin(epoch + 1)
             for group in step.optimiser.param_groups:
                 group["lr"] = learning_rate(phase.stage, self.progress.epoch, number, steps)
             taken = step.take(
@@ -124,10 +116,6 @@ class Worker:
             gradient_norm=max(finite_norms(norms)),
             world=self.world,
         )
-
-    def _plan(self, epoch: int) -> EpochPlan:
-        loop, streaming = self.recipe.loop, self.recipe.streaming
-        return plan_epoch(self.sources, loop.seed, epoch, loop.batch_size, streaming.sampling, streaming.shuffle_window)
 
     def _dropout_seed(self, minibatch: Minibatch) -> int:
         return seed_of(self.recipe.loop.seed, minibatch.sweep, minibatch.dataset, minibatch.rows)

@@ -11,7 +11,6 @@ import pytest
 
 from hydrapicker.cli import main
 
-
 PROGRESS = re.compile(r"ingest \d+/\d+ ")
 """A line that tells how far an ingest has got, where it is no terminal that is told."""
 

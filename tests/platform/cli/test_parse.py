@@ -124,6 +124,6 @@ def test_help_names_presets_and_options_with_their_values(capsys: pytest.Capture
     with pytest.raises(SystemExit) as caught:
         train("--preset", "demo", "--help")
     assert caught.value.code == 0
-    shown = capsys.readouterr().out
+    shown = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for words in ("--preset demo or paper", "--stage1.learning-rate", f"default: {demo().network.width}"):
         assert words in shown

@@ -158,3 +158,10 @@ def test_steps_are_made_ahead_but_not_too_far(write):
     time.sleep(0.1)
     assert max(seen) == PREFETCHED_STEPS + 2
     steps.close()
+
+
+def test_reading_begins_with_the_call(datasets, plan):
+    stream = stream_steps(datasets, plan, 0, SMALL, 1)
+    assert stream_threads() != []
+    stream.close()
+    assert stream_threads() == []

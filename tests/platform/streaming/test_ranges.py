@@ -64,7 +64,6 @@ def read(reader, offset: int, *lengths: int, path: str = PATH) -> list[bytes]:
 
 def test_ranges_fill_the_buffers_one_after_the_other(location):
     with reading(location) as reader:
-        reader.will_need(PATH, 0, 1_000_000)
         for offset, lengths in [(0, (10,)), (17, (1, 0, 2_000_000, 5)), (2_999_999, (1,)), (0, (3_000_000,))]:
             bounds = np.cumsum([offset, *lengths])
             expected = [CONTENT[start:stop] for start, stop in pairwise(bounds)]
@@ -99,10 +98,8 @@ def test_a_file_that_is_too_short(location):
 
 
 def test_a_file_that_is_missing(location):
-    with reading(location) as reader:
-        reader.will_need("toy/v0001/00001.shard", 0, 10)
-        with pytest.raises(NotThereError, match="no such file"):
-            read(reader, 0, 1, path="toy/v0001/00001.shard")
+    with reading(location) as reader, pytest.raises(NotThereError, match="no such file"):
+        read(reader, 0, 1, path="toy/v0001/00001.shard")
 
 
 def test_a_path_out_of_the_store_is_refused(location):
