@@ -200,25 +200,24 @@ class _Connections:
                 raise ConnectionAbortedError("the reader was closed")
             connection = self._idle.pop() if self._idle else self._new(url)
             self._busy.add(connection)
-        used_before = connection.sock is not None
+        used_before, in_order = connection.sock is not None, False
         try:
             if not used_before:
                 _open(connection)
                 if self._closed:
                     raise ConnectionAbortedError("the reader was closed")
             yield connection, used_before
+            in_order = True
         except ssl.SSLCertVerificationError as error:  # its errno is none of the operating system's
             raise OSError(f"its certificate is not trusted: {error.verify_message}") from None
         except ssl.SSLError as error:
             raise ConnectionResetError(str(error.reason or error)) from error
-        else:
-            with self._lock:
-                if not self._closed and len(self._idle) < self._kept:
-                    self._idle.append(connection)
         finally:
-            with self._lock:
+            with self._lock:  # once, for as soon as it is idle it may be lent to another thread
                 self._busy.discard(connection)
-                if connection not in self._idle:
+                if in_order and not self._closed and len(self._idle) < self._kept:
+                    self._idle.append(connection)
+                else:
                     connection.close()
 
     def close(self) -> None:
