@@ -22,7 +22,9 @@ __all__ = ["NotThereError", "RangeReader", "range_reader"]
 
 _OPEN_FILES = 128
 _BUFFERS_PER_CALL = 512
-_PIECE = 128 * 1024
+_PIECE = 32 * 1024
+_STAY_IN_PIECES = 64
+"""Ranges that are read in pieces after one that was not in memory; others may only begin there."""
 
 
 class NotThereError(StoreError):
@@ -105,7 +107,7 @@ class _Descriptor:
 
 
 class _LocalRanges:
-    """Reads at once what the operating system has in memory, and the rest in pieces.
+    """Reads a range at once where the operating system has it in memory, and otherwise in pieces.
 
     Pieces one after the other make it read ahead in large units. Advice (``posix_fadvise``) or one large read would
     make it keep single pages, which were measured to come more slowly from the disk, and from memory ever after.
@@ -115,18 +117,19 @@ class _LocalRanges:
         self._folder = folder
         # One for each thread, as the operating system watches for every open file whether it is read in order.
         self._opened = lru_cache(_OPEN_FILES)(lambda path, thread: _Descriptor(folder / inside(path)))
+        self._in_pieces = 0
 
     def read_into(self, path: str, offset: int, *buffers: memoryview) -> None:
         try:
             file = self._opened(path, threading.get_ident())
-            count = _read_from_memory(file.number, buffers[:_BUFFERS_PER_CALL], offset)
-            left = _rest(buffers, count)
+            self._in_pieces = max(0, self._in_pieces - 1) if _in_memory(file.number, offset) else _STAY_IN_PIECES
+            left = [buffer for buffer in buffers if buffer]
             while left:
-                offset += count
-                count = os.preadv(file.number, [left[0][:_PIECE]], offset)
+                now = [left[0][:_PIECE]] if self._in_pieces else left[:_BUFFERS_PER_CALL]
+                count = os.preadv(file.number, now, offset)
                 if count == 0:
                     raise NotThereError(str(self._folder / path), f"the file ends at byte {offset}")
-                left = _rest(left, count)
+                left, offset = _rest(left, count), offset + count
         except StoreError:
             raise
         except FileNotFoundError as error:
@@ -138,12 +141,14 @@ class _LocalRanges:
         self._opened.cache_clear()
 
 
-def _read_from_memory(descriptor: int, buffers: Sequence[memoryview], offset: int) -> int:
-    """Read what can be read without waiting for a disk; returns the number of bytes."""
+def _in_memory(descriptor: int, offset: int) -> bool:
+    """Tell whether a byte can be read without waiting for a disk; yes where the operating system cannot tell."""
     try:
-        return os.preadv(descriptor, buffers, offset, os.RWF_NOWAIT)
-    except (AttributeError, OSError):  # nothing of it, not on this filesystem, or not on macOS
-        return 0
+        return os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+    except BlockingIOError:
+        return False
+    except (AttributeError, OSError):  # not on this filesystem, or not on macOS
+        return True
 
 
 def _rest(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
