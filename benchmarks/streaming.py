@@ -33,6 +33,7 @@ sys.path[1:1] = [str(HERE / "peers"), str(HERE.parent / "tests")]
 import xxhash  # noqa: E402
 from micrographs import Epoch, drop_from_memory, image, measure  # noqa: E402
 
+from hydrapicker.storage.location import Location  # noqa: E402
 from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, footer_of, index_to_bytes  # noqa: E402
 from hydrapicker.store.layout import (  # noqa: E402
     INDEX,
@@ -43,7 +44,6 @@ from hydrapicker.store.layout import (  # noqa: E402
     shard_name,
     shard_path,
 )  # fmt: skip
-from hydrapicker.store.location import Location  # noqa: E402
 from hydrapicker.store.store import Dataset, Store  # noqa: E402
 from hydrapicker.streaming.config import StreamingConfig  # noqa: E402
 from hydrapicker.streaming.plan import Minibatch, Source, plan_epoch  # noqa: E402

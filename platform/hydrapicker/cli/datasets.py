@@ -169,7 +169,7 @@ def _clean(config: DatasetsConfig) -> int:
 
 
 def _store(root: str | None) -> "Store":
-    from hydrapicker.store.location import default_store
+    from hydrapicker.storage.location import default_store
     from hydrapicker.store.store import Store
 
     return Store(root or default_store())

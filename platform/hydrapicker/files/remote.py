@@ -1,6 +1,6 @@
 """Files at URLs such as ``s3://bucket/mics/a.mrc``: listed, and brought here for as long as they are looked at.
 
-All bytes come through :class:`~hydrapicker.store.location.Location`, with its retries and its errors.
+All bytes come through :class:`~hydrapicker.storage.location.Location`, with its retries and its errors.
 """
 
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 from fsspec.utils import glob_translate
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.store.location import FileEntry, Location
+from hydrapicker.storage.location import FileEntry, Location
 
 __all__ = ["Listings", "RemoteFile", "at_hand", "brought_here", "find_remote", "is_one_file", "is_url"]
 

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from hydrapicker.errors import InvalidInputError, StoreChangedError
+from hydrapicker.storage.location import UNFINISHED, FileEntry, Upload
 from hydrapicker.store.layout import JOURNAL, MANIFEST, VERSION_NAME
-from hydrapicker.store.location import UNFINISHED, FileEntry, Upload
 from hydrapicker.store.manifest import possible_names
 from hydrapicker.store.reservation import DRAFT
 from hydrapicker.store.store import Store

@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from hydrapicker.errors import StoreChangedError, StoreError
+from hydrapicker.storage.location import UNFINISHED, Location
 from hydrapicker.store.index import IndexMeta, fingerprint_of, footer_of, index_to_bytes
 from hydrapicker.store.layout import INDEX, JOURNAL, MANIFEST, SPLITS, Manifest, VersionEntry, shard_name
-from hydrapicker.store.location import UNFINISHED, Location
 from hydrapicker.store.manifest import read_manifest
 from hydrapicker.store.notes import note_of, shard_noted
 from hydrapicker.store.reservation import reserve

@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import xxhash
 
-from hydrapicker.store.location import Location
+from hydrapicker.storage.location import Location
 from hydrapicker.store.rows import Row
 
 __all__ = ["DamagedError", "read_pixels", "until_intact"]

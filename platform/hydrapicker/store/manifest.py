@@ -1,8 +1,8 @@
 """Which datasets a store has, and which versions each of them has."""
 
 from hydrapicker.errors import InvalidInputError, StoreError
+from hydrapicker.storage.location import Location
 from hydrapicker.store.layout import MANIFEST, Manifest
-from hydrapicker.store.location import Location
 from hydrapicker_registry.names import validate_dataset_name
 
 __all__ = ["possible_names", "read_manifest"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from hydrapicker import cluster
 from hydrapicker.errors import HydraPickerError, MicrographError
+from hydrapicker.storage.location import Location, from_any_folder
 from hydrapicker.store.config import IngestConfig
-from hydrapicker.store.location import Location, from_any_folder
 from hydrapicker.store.prepare import one_torch_thread
 from hydrapicker.store.shards import ShardPlan, WrittenShard, prepare_task, write_shard
 

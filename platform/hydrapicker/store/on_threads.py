@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 
+from hydrapicker.storage.location import Location
 from hydrapicker.store.config import IngestConfig
-from hydrapicker.store.location import Location
 from hydrapicker.store.prepare import one_torch_thread
 from hydrapicker.store.shards import Prepared, ShardPlan, WrittenShard, prepare_task, write_shard
 from hydrapicker.store.survey import Task

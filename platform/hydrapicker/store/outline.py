@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hydrapicker.errors import StoreError
+from hydrapicker.storage.location import Location
 from hydrapicker.store.index import (
     PLANNING_COLUMNS,
     PLANNING_SHA256,
@@ -28,7 +29,6 @@ from hydrapicker.store.index import (
 )
 from hydrapicker.store.intact import DamagedError, until_intact
 from hydrapicker.store.layout import SPLITS, VersionEntry
-from hydrapicker.store.location import Location
 from hydrapicker.store.rows import Rows
 
 __all__ = ["WHOLE_BELOW_BYTES", "Outline", "read_index", "read_outline", "read_rows"]

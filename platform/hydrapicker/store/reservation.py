@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from hydrapicker.errors import StoreChangedError, StoreError
+from hydrapicker.storage.location import Location
 from hydrapicker.store.layout import JOURNAL, VERSION_NAME, Manifest, version_name
-from hydrapicker.store.location import Location
 from hydrapicker.store.manifest import read_manifest
 
 __all__ = ["DRAFT", "Reservation", "reserve"]

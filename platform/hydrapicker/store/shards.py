@@ -7,10 +7,10 @@ import numpy as np
 
 from hydrapicker.errors import MicrographError, StoreError
 from hydrapicker.files.remote import at_hand
+from hydrapicker.storage.location import Location
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.intact import DamagedError, read_pixels
 from hydrapicker.store.layout import PIXEL, PIXEL_NAME, shard_name
-from hydrapicker.store.location import Location
 from hydrapicker.store.prepare import prepare_micrograph
 from hydrapicker.store.rows import Row
 from hydrapicker.store.survey import Task

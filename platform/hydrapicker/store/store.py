@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import DatasetNotFoundError, StoreError
+from hydrapicker.storage.faults import Fault, fault_of
+from hydrapicker.storage.location import Location, default_store
+from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.store.damage import damaged
-from hydrapicker.store.faults import Fault, fault_of
 from hydrapicker.store.index import IndexMeta
 from hydrapicker.store.intact import DamagedError, read_pixels
 from hydrapicker.store.layout import INDEX, MANIFEST, PIXEL, PIXEL_NAME, Manifest, shard_path
-from hydrapicker.store.location import Location, default_store
 from hydrapicker.store.manifest import possible_names, read_manifest
 from hydrapicker.store.outline import read_outline, read_rows
-from hydrapicker.store.retry import RetryBudget
 from hydrapicker.store.rows import Row, Rows
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.names import nearest, validate_dataset_name
@@ -189,7 +189,7 @@ class Store:
     Parameters
     ----------
     root : str, optional
-        A folder or any fsspec URL; by default :func:`~hydrapicker.store.location.default_store`.
+        A folder or any fsspec URL; by default :func:`~hydrapicker.storage.location.default_store`.
     retry : RetryBudget, optional
         For how long what fails is tried again, where it may pass.
     """

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import xxhash
 
 from hydrapicker.errors import StoreAccessError, StoreError
-from hydrapicker.store.faults import Fault, fault_of
+from hydrapicker.storage.faults import Fault, fault_of
+from hydrapicker.storage.location import Location
 from hydrapicker.store.index import index_from_bytes
 from hydrapicker.store.intact import DamagedError, read_pixels
 from hydrapicker.store.layout import INDEX, VersionEntry, shard_path
-from hydrapicker.store.location import Location
 from hydrapicker.store.outline import read_index
 from hydrapicker.store.progress import Progress, untold
 from hydrapicker.store.rows import Row, Rows

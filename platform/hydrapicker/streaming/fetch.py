@@ -8,9 +8,10 @@ from queue import SimpleQueue
 import xxhash
 
 from hydrapicker.errors import StoreError
+from hydrapicker.storage.location import Location
+from hydrapicker.storage.open_ranges import range_reader
+from hydrapicker.storage.ranges import NotThereError
 from hydrapicker.store.damage import damaged
-from hydrapicker.store.location import Location
-from hydrapicker.store.ranges import NotThereError, range_reader
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.streaming.diskcache import DiskCache

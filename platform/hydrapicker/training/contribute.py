@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import Positional
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.store.location import from_any_folder
+from hydrapicker.storage.location import from_any_folder
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.training.config import LoopConfig, StageConfig, check_run
 from hydrapicker.training.recipe import Phase, Recipe

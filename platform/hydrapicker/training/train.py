@@ -11,7 +11,7 @@ import yaml
 
 from hydrapicker import cluster
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.store.location import from_any_folder
+from hydrapicker.storage.location import from_any_folder
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.config import TrainConfig

@@ -13,7 +13,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.store.retry import RetryBudget
+from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.streaming.plan import Minibatch, plan_step, steps_in
 from hydrapicker.training.checkpoint import (

@@ -1,36 +1,19 @@
 """Small datasets: written through the store's own draft, or as files for ingest."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from uuid import uuid4
 
-import fsspec
 import mrcfile
 import numpy as np
 import pytest
 import xxhash
 
+from hydrapicker.storage.location import Location
 from hydrapicker.store.draft import Draft
 from hydrapicker.store.index import IndexMeta, Row
 from hydrapicker.store.layout import shard_name
-from hydrapicker.store.location import Location
-
-
-@pytest.fixture(params=["local", "memory", "s3"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A store of every kind; whatever is tested with this fixture holds for all of them."""
-    if request.param == "local":
-        yield str(tmp_path / "store")
-    elif request.param == "s3":
-        yield f"s3://{request.getfixturevalue('bucket')}/some/prefix"
-    else:
-        url = f"memory://{uuid4().hex}"
-        yield url
-        filesystem, path = fsspec.core.url_to_fs(url)
-        if filesystem.exists(path):
-            filesystem.rm(path, recursive=True)
 
 
 @pytest.fixture

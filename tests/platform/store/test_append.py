@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hydrapicker.errors import DatasetNotFoundError, InvalidInputError, MicrographError
+from hydrapicker.storage.location import Location
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
-from hydrapicker.store.location import Location
 from hydrapicker.store.store import Store
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hydrapicker.errors import InvalidInputError, StoreError
+from hydrapicker.storage.location import Location
 from hydrapicker.store.clean import Leftover, leftovers, remove
 from hydrapicker.store.draft import Draft
-from hydrapicker.store.location import Location
 from hydrapicker.store.store import Store
 
 

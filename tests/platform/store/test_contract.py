@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hydrapicker.errors import DatasetNotFoundError, InvalidInputError, StoreError
+from hydrapicker.storage.location import Location
 from hydrapicker.store.describe import describe, summaries
 from hydrapicker.store.draft import Draft
-from hydrapicker.store.location import Location
 from hydrapicker.store.store import Store
 
 

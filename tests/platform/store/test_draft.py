@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hydrapicker.errors import StoreAccessError, StoreChangedError, StoreError
+from hydrapicker.storage.location import FileEntry, Location, Upload
 from hydrapicker.store.clean import leftovers, remove
 from hydrapicker.store.draft import Draft
-from hydrapicker.store.location import FileEntry, Location, Upload
 from hydrapicker.store.store import Store
 
 

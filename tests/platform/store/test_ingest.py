@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from hydrapicker.errors import InvalidInputError, MicrographError, ParticlesError, StoreError
+from hydrapicker.storage.location import Location
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
-from hydrapicker.store.location import Location
 from hydrapicker.store.store import Store
 from hydrapicker.store.survey import micrograph_ids
 from hydrapicker_core.preprocess import prepare

@@ -13,11 +13,11 @@ import pytest
 import ray
 
 from hydrapicker.errors import MicrographError
+from hydrapicker.storage.backend import Writer
+from hydrapicker.storage.location import Location
 from hydrapicker.store import on_ray, on_threads
-from hydrapicker.store.backend import Writer
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
-from hydrapicker.store.location import Location
 from hydrapicker.store.shards import plan_shards
 from hydrapicker.store.store import Store
 from hydrapicker.store.survey import survey

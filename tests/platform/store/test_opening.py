@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from hydrapicker.errors import DatasetNotFoundError, StoreError
+from hydrapicker.storage.location import Location
 from hydrapicker.store.index import Row, fingerprint_of, footer_of, index_to_bytes
 from hydrapicker.store.layout import INDEX, Manifest, VersionEntry
-from hydrapicker.store.location import Location
 from hydrapicker.store.outline import WHOLE_BELOW_BYTES
 from hydrapicker.store.store import Dataset, Store
 

@@ -15,9 +15,9 @@ import tifffile
 from hydrapicker.errors import InvalidInputError, MicrographError, ParticlesError, StoreAccessError
 from hydrapicker.files.inputs import find_inputs, read_input_header
 from hydrapicker.files.remote import find_remote
+from hydrapicker.storage.location import Location
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
-from hydrapicker.store.location import Location
 from hydrapicker.store.store import Store
 
 

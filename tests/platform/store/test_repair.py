@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from hydrapicker.errors import DatasetNotFoundError, InvalidInputError, StoreError
+from hydrapicker.storage.location import Location
 from hydrapicker.store import repair as repair_module
 from hydrapicker.store.clean import leftovers, remove
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
-from hydrapicker.store.location import Location
 from hydrapicker.store.repair import repair
 from hydrapicker.store.store import Store
 from hydrapicker.store.verify import verify

@@ -4,9 +4,9 @@ from collections.abc import Callable
 import pytest
 
 from hydrapicker.errors import DatasetNotFoundError, StoreAccessError, StoreError
+from hydrapicker.storage.location import Location
 from hydrapicker.store import verify as verify_module
 from hydrapicker.store.draft import Draft
-from hydrapicker.store.location import Location
 from hydrapicker.store.store import Store
 from hydrapicker.store.verify import Damage, verify
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import xxhash
 
+from hydrapicker.storage.location import Location
 from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, index_to_bytes
 from hydrapicker.store.layout import INDEX, MANIFEST, NORMALISATION, Manifest, VersionEntry, shard_name, shard_path
-from hydrapicker.store.location import Location
 from hydrapicker.store.store import Dataset, Store
 
 _PER_SHARD = 10

@@ -17,7 +17,7 @@ import pytest
 from fault_proxy import fault_proxy
 
 from hydrapicker.errors import StoreAccessError, StoreError
-from hydrapicker.store.location import Location
+from hydrapicker.storage.location import Location
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.streaming.plan import Minibatch, Source, plan_epoch

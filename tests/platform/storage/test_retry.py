@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydrapicker.store.retry import RetryBudget, retried
+from hydrapicker.storage.retry import RetryBudget, retried
 
 
 class _Time:

@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 TRIED = "tried "
-"""How the note begins with which :func:`~hydrapicker.store.retry.retried` says how often and how long it tried."""
+"""How the note begins with which :func:`~hydrapicker.storage.retry.retried` says how often and how long it tried."""
 
 
 GIVEN_BY = "--store or HYDRAPICKER_STORE"

@@ -13,12 +13,12 @@ from fault_proxy import fault_proxy
 from s3fs.errors import translate_boto_error
 
 from hydrapicker.errors import StoreAccessError, StoreChangedError, StoreError
-from hydrapicker.store import s3 as s3_module
-from hydrapicker.store.faults import Fault, HttpStatusError, as_store_error, fault_of, without_secrets
-from hydrapicker.store.location import Location
-from hydrapicker.store.retry import RetryBudget
-from hydrapicker.store.s3 import S3Backend
-from hydrapicker.store.s3_upload import S3Upload
+from hydrapicker.storage import s3 as s3_module
+from hydrapicker.storage.faults import Fault, HttpStatusError, as_store_error, fault_of, without_secrets
+from hydrapicker.storage.location import Location
+from hydrapicker.storage.retry import RetryBudget
+from hydrapicker.storage.s3 import S3Backend
+from hydrapicker.storage.s3_upload import S3Upload
 
 _CLOSED = "http://127.0.0.1:9"
 
@@ -128,7 +128,7 @@ def test_another_region_is_named_with_what_to_set():
 
 def test_nothing_of_amazon_is_imported_before_it_is_needed():
     script = (
-        "import sys, hydrapicker.store.location\n"
+        "import sys, hydrapicker.storage.location\n"
         "print([name for name in ('botocore', 'aiobotocore', 's3fs', 'aiohttp') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -18,9 +18,10 @@ import pytest
 from fault_proxy import fault_proxy
 
 from hydrapicker.errors import StoreAccessError, StoreError
-from hydrapicker.store.location import Location
-from hydrapicker.store.ranges import NotThereError, range_reader
-from hydrapicker.store.retry import RetryBudget
+from hydrapicker.storage.location import Location
+from hydrapicker.storage.open_ranges import range_reader
+from hydrapicker.storage.ranges import NotThereError
+from hydrapicker.storage.retry import RetryBudget
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 PATH = "toy/v0001/a b+ü%41.shard"

@@ -16,8 +16,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from hydrapicker.errors import StoreChangedError, StoreError
-from hydrapicker.store.location import UNFINISHED, Location, default_store, from_any_folder
-from hydrapicker.store.retry import RetryBudget
+from hydrapicker.storage.location import UNFINISHED, Location, default_store, from_any_folder
+from hydrapicker.storage.retry import RetryBudget
 
 
 def test_default_store(monkeypatch):
@@ -189,7 +189,7 @@ def test_a_file_written_in_pieces_vanishes_when_its_writer_fails(root):
 def test_what_a_killed_writer_leaves_is_found(root):
     script = (
         "import os, sys\n"
-        "from hydrapicker.store.location import Location\n"
+        "from hydrapicker.storage.location import Location\n"
         "with Location(sys.argv[1]).writer('toy/v0001/00000.shard') as file:\n"
         "    file.write(bytes(9 * 2**20))\n"
         "    os._exit(0)\n"
@@ -355,7 +355,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path):
     script = (
         "import sys\n"
         "from hydrapicker.errors import StoreError\n"
-        "from hydrapicker.store.location import Location\n"
+        "from hydrapicker.storage.location import Location\n"
         "try:\n    Location(sys.argv[1]).write('a.bin', bytes(100_000))\n"
         "except StoreError as error:\n    print(error)\n"
     )

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from hydrapicker.errors import StoreAccessError, StoreChangedError
-from hydrapicker.store.backend import FileEntry, Upload
-from hydrapicker.store.faults import Fault, HttpStatusError, code_of, fault_of
-from hydrapicker.store.retry import RetryBudget, is_transient, retried
-from hydrapicker.store.s3_upload import S3Upload
+from hydrapicker.storage.backend import FileEntry, Upload
+from hydrapicker.storage.faults import Fault, HttpStatusError, code_of, fault_of
+from hydrapicker.storage.retry import RetryBudget, is_transient, retried
+from hydrapicker.storage.s3_upload import S3Upload
 
 __all__ = ["CONNECT_SECONDS", "READ_SECONDS", "S3Backend"]
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class S3Backend:
-    """Objects of one bucket by ``bucket/key``; see :class:`~hydrapicker.store.backend.Backend`.
+    """Objects of one bucket by ``bucket/key``; see :class:`~hydrapicker.storage.backend.Backend`.
 
     Parameters
     ----------

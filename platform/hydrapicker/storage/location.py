@@ -17,12 +17,12 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from hydrapicker.errors import StoreChangedError, StoreError
-from hydrapicker.store.backend import UNFINISHED, Backend, FileEntry, Upload, Writer
-from hydrapicker.store.disk import DiskBackend
-from hydrapicker.store.faults import GIVEN_BY, Fault, as_store_error, fault_of, without_secrets
-from hydrapicker.store.others import OtherBackend
-from hydrapicker.store.retry import RetryBudget, retried
-from hydrapicker.store.s3 import S3Backend
+from hydrapicker.storage.backend import UNFINISHED, Backend, FileEntry, Upload, Writer
+from hydrapicker.storage.disk import DiskBackend
+from hydrapicker.storage.faults import GIVEN_BY, Fault, as_store_error, fault_of, without_secrets
+from hydrapicker.storage.others import OtherBackend
+from hydrapicker.storage.retry import RetryBudget, retried
+from hydrapicker.storage.s3 import S3Backend
 
 __all__ = [
     "DEFAULT_STORE", "UNFINISHED", "FileEntry", "Location", "Upload", "Writer", "default_store", "from_any_folder",

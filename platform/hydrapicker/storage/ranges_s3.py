@@ -19,11 +19,11 @@ from urllib.request import getproxies, proxy_bypass
 from xml.etree import ElementTree
 
 from hydrapicker.errors import StoreError
-from hydrapicker.store.faults import Fault, HttpStatusError, as_store_error, fault_of
-from hydrapicker.store.location import Location
-from hydrapicker.store.ranges import NotThereError, RangeReader, inside
-from hydrapicker.store.retry import RetryBudget, retried
-from hydrapicker.store.s3 import CONNECT_SECONDS, READ_SECONDS
+from hydrapicker.storage.faults import Fault, HttpStatusError, as_store_error, fault_of
+from hydrapicker.storage.location import Location
+from hydrapicker.storage.ranges import NotThereError, RangeReader, inside
+from hydrapicker.storage.retry import RetryBudget, retried
+from hydrapicker.storage.s3 import CONNECT_SECONDS, READ_SECONDS
 
 __all__ = ["s3_ranges"]
 

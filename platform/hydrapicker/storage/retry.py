@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hydrapicker.store.faults import TRIED, Fault, fault_of
+from hydrapicker.storage.faults import TRIED, Fault, fault_of
 
 __all__ = ["RetryBudget", "is_transient", "retried"]
 
@@ -67,7 +67,7 @@ def retried(
     ------
     Exception
         The operation's own last error; where it was tried more than once, with a note that says how often and how
-        long, which :func:`~hydrapicker.store.faults.as_store_error` puts in its line.
+        long, which :func:`~hydrapicker.storage.faults.as_store_error` puts in its line.
     """
     began, attempts = clock(), 0
     while True:

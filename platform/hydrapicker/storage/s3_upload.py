@@ -3,8 +3,8 @@
 from contextlib import suppress
 from typing import Any, Protocol
 
-from hydrapicker.store.faults import Fault, fault_of
-from hydrapicker.store.retry import RetryBudget, retried
+from hydrapicker.storage.faults import Fault, fault_of
+from hydrapicker.storage.retry import RetryBudget, retried
 
 __all__ = ["PART_BYTES", "S3Upload"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from hydrapicker.store.retry import RetryBudget
+from hydrapicker.storage.retry import RetryBudget
 
 __all__ = ["LOCK", "UNFINISHED", "Backend", "FileEntry", "Upload", "Writer", "WriterInBackend"]
 
@@ -62,7 +62,7 @@ class WriterInBackend(Writer, Protocol):
 
 
 class Backend(Protocol):
-    """Files by their full paths. A failure is any exception that :mod:`hydrapicker.store.faults` knows.
+    """Files by their full paths. A failure is any exception that :mod:`hydrapicker.storage.faults` knows.
 
     Nothing is tried again in here, except where only the backend knows what a second attempt must look like: those
     methods take the budget.

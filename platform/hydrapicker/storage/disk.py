@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hydrapicker.errors import StoreChangedError
-from hydrapicker.store.backend import LOCK, UNFINISHED, Backend, FileEntry, Upload
-from hydrapicker.store.retry import RetryBudget
+from hydrapicker.storage.backend import LOCK, UNFINISHED, Backend, FileEntry, Upload
+from hydrapicker.storage.retry import RetryBudget
 
 __all__ = ["DiskBackend", "DiskWriter", "replace_if_unchanged", "tag_of"]
 
@@ -32,7 +32,7 @@ def replace_if_unchanged(backend: Backend, path: str, content: bytes, tag: str |
 
 
 class DiskBackend:
-    """Files by their absolute paths; see :class:`~hydrapicker.store.backend.Backend`."""
+    """Files by their absolute paths; see :class:`~hydrapicker.storage.backend.Backend`."""
 
     def read(self, path: str) -> bytes:
         return Path(path).read_bytes()

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hydrapicker.errors import StoreError
-from hydrapicker.store.backend import FileEntry, Upload
-from hydrapicker.store.disk import replace_if_unchanged, tag_of
-from hydrapicker.store.faults import without_secrets
-from hydrapicker.store.retry import RetryBudget
+from hydrapicker.storage.backend import FileEntry, Upload
+from hydrapicker.storage.disk import replace_if_unchanged, tag_of
+from hydrapicker.storage.faults import without_secrets
+from hydrapicker.storage.retry import RetryBudget
 
 __all__ = ["OtherBackend"]
 
@@ -20,7 +20,7 @@ _MEMORY_LOCK = threading.Lock()
 
 
 class OtherBackend:
-    """Files by their fsspec paths; see :class:`~hydrapicker.store.backend.Backend`.
+    """Files by their fsspec paths; see :class:`~hydrapicker.storage.backend.Backend`.
 
     Only the memory has conditional writes here: fsspec has no word for them that all filesystems know.
     """
