@@ -3,11 +3,16 @@
 from collections.abc import Iterator
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 from s3_server import S3Server, s3_server
 
 install_import_hook("hydrapicker_core", "shape_checker.check")
+
+# A busy machine is no fault of the code's.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from hydrapicker.errors import StoreError
 from hydrapicker.storage.faults import as_store_error
 from hydrapicker.storage.ranges import NotThereError, inside
 
-__all__ = ["LocalRanges"]
+__all__ = ["LocalRanges", "in_memory"]
 
 _OPEN_FILES = 128
 _BUFFERS_PER_CALL = 512
@@ -33,6 +33,10 @@ class _Descriptor:
             os.close(self.number)
 
 
+_PROBE = [bytearray(1)]
+"""Where a byte goes that nobody reads."""
+
+
 class LocalRanges:
     """Reads a range at once where the operating system has it in memory, and otherwise in pieces.
 
@@ -49,7 +53,7 @@ class LocalRanges:
     def read_into(self, path: str, offset: int, *buffers: memoryview) -> None:
         try:
             file = self._opened(path, threading.get_ident())
-            self._in_pieces = max(0, self._in_pieces - 1) if _in_memory(file.number, offset) else _STAY_IN_PIECES
+            self._in_pieces = max(0, self._in_pieces - 1) if in_memory(file.number, offset) else _STAY_IN_PIECES
             left = [buffer for buffer in buffers if buffer]
             while left:
                 now = [left[0][:_PIECE]] if self._in_pieces else left[:_BUFFERS_PER_CALL]
@@ -68,10 +72,10 @@ class LocalRanges:
         self._opened.cache_clear()
 
 
-def _in_memory(descriptor: int, offset: int) -> bool:
+def in_memory(descriptor: int, offset: int) -> bool:
     """Tell whether a byte can be read without waiting for a disk; yes where the operating system cannot tell."""
     try:
-        return os.preadv(descriptor, [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+        return os.preadv(descriptor, _PROBE, offset, os.RWF_NOWAIT) == 1
     except BlockingIOError:
         return False
     except (AttributeError, OSError):  # not on this filesystem, or not on macOS

@@ -37,7 +37,7 @@ class Buffers:
 
     def _take(self, size: int) -> NDArray[np.uint8]:
         kept, whole = self._kept, size + ALIGNMENT
-        for number in range(len(kept)):
+        for number in reversed(range(len(kept))):  # the last one used may still be in the processor's cache
             if whole <= kept[number].nbytes <= whole * _LARGER and _is_free(kept, number):
                 kept.append(kept.pop(number))
                 return _from_aligned(kept[-1], size)

@@ -37,6 +37,7 @@ class Wanted:
         places: The dataset's places.
         row: Its row number.
         into: Memory of just its length.
+        near: Whether it seems to be on a local disk.
         answers: Where (row number, None or why it could not be had) goes once it is fetched.
     """
 
@@ -44,6 +45,7 @@ class Wanted:
     places: Places
     row: int
     into: memoryview
+    near: bool
     answers: Answers
 
     @property
@@ -88,20 +90,20 @@ class Fetcher:
         return not self.remote or (self._cache is not None and self._cache.has(dataset.rows[row].checksum))
 
     def group(self, window: Iterable[Wanted]) -> list[Group]:
-        """Say which micrographs are fetched together, those needed first first."""
+        """Say which micrographs are fetched together, those needed first first, and near ones never with others."""
         pieces = [Piece(*wanted.places.start(wanted.row), len(wanted.into), wanted) for wanted in window]
         if self._cache is None:
-            groups = merge(pieces)
-        else:  # those in the cache must not make requests longer; they come by themselves
-            needed = {piece.purpose: number for number, piece in enumerate(pieces)}
-            cached = [piece for piece in pieces if self.near(piece.purpose.dataset, piece.purpose.row)]
-            alone = {piece.purpose for piece in cached}
-            groups = merge(piece for piece in pieces if piece.purpose not in alone) + [(piece,) for piece in cached]
-            groups.sort(key=lambda group: min(needed[piece.purpose] for piece in group))
-        return groups
+            return merge(pieces)
+        # Those in the cache must not make requests longer; they come by themselves.
+        needed = {piece.purpose: number for number, piece in enumerate(pieces)}
+        cached = [(piece,) for piece in pieces if piece.purpose.near]
+        groups = merge(piece for piece in pieces if not piece.purpose.near) + cached
+        return sorted(groups, key=lambda group: min(needed[piece.purpose] for piece in group))
 
     def fetch(self, group: Group) -> list[BaseException | None]:
         """Fetch and check the micrographs of a group; for each None, or why it could not be had."""
+        if all(_copied(piece) for piece in group):
+            return [None] * len(group)
         if len(group) == 1:
             return [self._fetch_one(group[0])]
         try:
@@ -170,6 +172,14 @@ class Fetcher:
                 return False
             checked[wanted.row] = True
         return True
+
+
+def _copied(piece: Piece[Wanted]) -> bool:
+    """Copy what lies on a local disk and was read and checked by this process before; tells whether that could be."""
+    wanted, places = piece.purpose, piece.purpose.places
+    if places.mapped is None or not places.checked[wanted.row]:
+        return False
+    return places.mapped.copy_into(piece.path, piece.offset, wanted.into)
 
 
 def _end(piece: Piece[Wanted]) -> int:

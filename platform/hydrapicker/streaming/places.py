@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from hydrapicker.storage.mapped import MappedFiles
 from hydrapicker.store.layout import shard_path
 from hydrapicker.store.store import Dataset
 
@@ -14,7 +15,8 @@ __all__ = ["Places", "places_of"]
 class Places:
     """What reading needs of every micrograph, as arrays: making a whole row takes as long as reading a tenth of it.
 
-    ``checked`` says for every row whether its bytes on a local disk have been checked in this process.
+    ``checked`` says for every row whether its bytes on a local disk have been checked in this process; from then on
+    they may be copied from ``mapped``, which is None where the store is not local.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -23,6 +25,8 @@ class Places:
         self._height, self._width, self._offset = map(rows.column, ("height", "width", "offset"))
         self._shard, self._paths = dataset.shard_numbers, dict[int, str]()
         self.checked = np.zeros(len(rows), np.bool_)
+        folder = dataset.location.local_folder
+        self.mapped = None if folder is None else MappedFiles(folder)
 
     def shape(self, row: int) -> tuple[int, int]:
         """Height and width in pixels."""

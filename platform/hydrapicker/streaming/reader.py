@@ -3,9 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +13,22 @@ from hydrapicker.store.layout import PIXEL
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.buffers import Buffers, aligned
 from hydrapicker.streaming.config import StreamingConfig
+from hydrapicker.streaming.crew import Crew
 from hydrapicker.streaming.fetch import Answers, Fetcher, Group, Wanted
 from hydrapicker.streaming.places import places_of
 from hydrapicker.streaming.plan import Minibatch
 
 __all__ = ["MinibatchReader"]
 
-_LOCAL_THREADS = 1
-_LOCAL_BYTES = 16_000_000
+_NEAR_THREADS = 1
+"""Threads that read a local disk: more would only wait for each other, and who waits for a minibatch helps."""
+_LOCAL_BYTES = 8_000_000
 """What is held of a local disk, which needs no more: so it stays in the processor's cache until it is used."""
 _LOCAL_BUFFERS = Buffers(2 * _LOCAL_BYTES)
 """Kept from epoch to epoch: getting new memory takes as long as reading a disk's files into it."""
+
+
+_Job = tuple[Fetcher, Group]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -69,15 +72,14 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
     ) -> None:
         self._datasets, self._config = datasets, config or StreamingConfig()
         self._bound = self._room = int(self._config.buffer_megabytes * 1e6)
-        self._local = all(dataset.location.local_folder is not None for dataset in datasets.values())
-        self._thread_count = _LOCAL_THREADS if self._local else self._config.connections
-        self._buffers = _LOCAL_BUFFERS if self._local else Buffers(self._bound)
+        local = all(dataset.location.local_folder is not None for dataset in datasets.values())
+        self._buffers = _LOCAL_BUFFERS if local else Buffers(self._bound)
         self._waiting = iter(minibatches)
         self._next = next(self._waiting, None)
         self._ahead: deque[_Ahead] = deque()
-        self._jobs: SimpleQueue[tuple[Fetcher, Group] | None] = SimpleQueue()
+        self._near = Crew[_Job]("stream-fetch-near", _NEAR_THREADS, self._fetch)
+        self._far = Crew[_Job]("stream-fetch-far", self._config.connections, self._fetch)
         self._fetchers: dict[str, Fetcher] = {}
-        self._threads: list[threading.Thread] = []
         self._closing, self._closed = threading.Lock(), False
         self.buffered_bytes = 0
 
@@ -88,8 +90,8 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             if self._closed or not self._ahead:
                 raise StopIteration
             first = self._ahead[0]
-            if self._local:
-                self._help_with(first)
+            if first.near:
+                self._near.help_until(lambda: first.answers.qsize() >= len(first.images))
             answers = [first.answers.get() for _ in first.images]
             failed = {row: error for row, error in answers if error is not None}
             if failed:
@@ -108,12 +110,12 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             if self._closed:
                 return
             self._closed = True
-            for _ in self._threads:
-                self._jobs.put(None)
             for fetcher in self._fetchers.values():
                 fetcher.close()
-        for thread in self._threads:
-            thread.join()
+        for crew in (self._near, self._far):
+            crew.close()
+        for crew in (self._near, self._far):
+            crew.join()
         for fetcher in self._fetchers.values():
             fetcher.close_cache()
 
@@ -127,32 +129,30 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             places, fetcher = places_of(dataset), self._fetcher_of(dataset)
             shapes = [places.shape(row) for row in self._next.rows]
             size = PIXEL.itemsize * sum(height * width for height, width in shapes)
-            near = not fetcher.remote or all(fetcher.near(dataset, row) for row in self._next.rows)
-            all_near = near and all(ahead.near for ahead in self._ahead)
+            near = [fetcher.near(dataset, row) for row in self._next.rows]
+            all_near = all(near) and all(ahead.near for ahead in self._ahead)
             self._room = min(self._bound, _LOCAL_BYTES) if all_near else self._bound
             if self._ahead and self.buffered_bytes + size > self._room:
                 break
             window.setdefault(fetcher, []).extend(self._begin(self._next, shapes, size, near))
             self._next = next(self._waiting, None)
         jobs = [(fetcher, group) for fetcher, needed in window.items() for group in fetcher.group(needed)]
-        with self._closing:
-            if not self._closed:  # nobody would answer them any more
-                for job in jobs:
-                    self._jobs.put(job)
+        self._near.give(job for job in jobs if _is_near(job))
+        self._far.give(job for job in jobs if not _is_near(job))
 
-    def _begin(self, minibatch: Minibatch, shapes: list[tuple[int, int]], size: int, near: bool) -> list[Wanted]:
+    def _begin(self, minibatch: Minibatch, shapes: list[tuple[int, int]], size: int, near: list[bool]) -> list[Wanted]:
         """Make room for a minibatch's images, and say what is to be fetched into it."""
         dataset, answers = self._datasets[minibatch.dataset], Answers()
         places, lengths = places_of(dataset), [PIXEL.itemsize * height * width for height, width in shapes]
         memory = self._buffers.take(sum(map(aligned, lengths)))
         pixels, content = memory.view(PIXEL), memory.data
         images, wanted, start = [], [], 0
-        for row, shape, length in zip(minibatch.rows, shapes, lengths, strict=True):
+        for row, shape, length, is_near in zip(minibatch.rows, shapes, lengths, near, strict=True):
             first = start // PIXEL.itemsize
             images.append(pixels[first : first + shape[0] * shape[1]].reshape(shape))
-            wanted.append(Wanted(dataset, places, row, content[start : start + length], answers))
+            wanted.append(Wanted(dataset, places, row, content[start : start + length], is_near, answers))
             start += aligned(length)
-        self._ahead.append(_Ahead(minibatch, tuple(images), size, near, answers))
+        self._ahead.append(_Ahead(minibatch, tuple(images), size, all(near), answers))
         self.buffered_bytes += size
         return wanted
 
@@ -164,27 +164,10 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             fetcher = self._fetchers.get(location.root)
             if fetcher is None:
                 fetcher = self._fetchers[location.root] = Fetcher(location, self._config)
-                for number in range(len(self._threads), self._thread_count):
-                    thread = threading.Thread(target=self._work, name=f"stream-fetch-{number}", daemon=True)
-                    thread.start()
-                    self._threads.append(thread)
             return fetcher
 
-    def _help_with(self, first: _Ahead) -> None:
-        """Read from a local disk what is waited for, as far as nobody has begun to: waiting for others takes longer."""
-        with suppress(Empty):
-            while first.answers.qsize() < len(first.images):
-                job = self._jobs.get_nowait()
-                if job is None:  # the reader was closed, and this is how a thread is told
-                    self._jobs.put(None)
-                    return
-                self._do(*job)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            self._do(*job)
-
-    def _do(self, fetcher: Fetcher, group: Group) -> None:
+    def _fetch(self, job: _Job) -> None:
+        fetcher, group = job
         errors: list[BaseException | None]
         try:
             # Those that wait in the queue when the reader is closed still need an answer, for somebody may wait.
@@ -193,3 +176,7 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
             errors = [error] * len(group)
         for piece, problem in zip(group, errors, strict=True):
             piece.purpose.answers.put((piece.purpose.row, problem))
+
+
+def _is_near(job: _Job) -> bool:
+    return all(piece.purpose.near for piece in job[1])

@@ -256,6 +256,32 @@ def test_a_local_disk_is_checked_once_per_process_and_a_network_always(write_ima
             read(Store(root).open(dataset.name), plan)
 
 
+def test_what_was_checked_on_a_local_disk_is_not_read_again(write_images, tmp_path, monkeypatch):
+    dataset, images = write_images(str(tmp_path), 12)
+    plan, asked, preadv = minibatches(dataset), [], os.preadv
+
+    def counted(descriptor, buffers, *rest):
+        asked.extend(len(buffer) for buffer in buffers)
+        return preadv(descriptor, buffers, *rest)
+
+    monkeypatch.setattr(os, "preadv", counted)
+    assert same(read(dataset, plan), plan, images)
+    assert max(asked) > 1
+    asked.clear()
+    assert same(read(dataset, plan), plan, images)
+    assert set(asked) == {1}, "only whether it is in memory"
+
+
+def test_a_shard_cut_short_after_it_was_checked_is_damaged_and_ends_nothing(write_images, tmp_path):
+    dataset, images = write_images(str(tmp_path), 6)
+    plan = minibatches(dataset)
+    assert same(read(dataset, plan), plan, images)
+    path, offset, _ = dataset.path_of(5)
+    os.truncate(tmp_path / path, offset + 10)
+    with pytest.raises(StoreError, match="is damaged"):
+        read(dataset, plan)
+
+
 def test_a_dead_server_ends_in_one_line(write_images, on_s3, s3, monkeypatch):
     dataset, _ = write_images(on_s3, 6)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
