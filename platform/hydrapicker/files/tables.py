@@ -13,7 +13,7 @@ from hydrapicker.files.coordinates import Convention, Particles
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_text", "numbers", "particles_by_micrograph", "pooled_columns"]
+__all__ = ["check_text", "common_value", "numbers", "particles_by_micrograph", "pooled_columns"]
 
 
 def check_text(path: Path, *, may_be_empty: bool = False) -> None:
@@ -34,7 +34,7 @@ def check_text(path: Path, *, may_be_empty: bool = False) -> None:
     if not head.strip() and not may_be_empty:
         raise ParticlesError(f"{path}: empty file; write it again, or leave it out")
     if b"\0" in head:
-        raise ParticlesError(f"{path}: binary data where text is expected; give a STAR, BOX or CSV file")
+        raise ParticlesError(f"{path}: binary data where text is expected; give a STAR, CBOX, BOX, TXT or CSV file")
 
 
 def numbers(path: Path, table: "pd.DataFrame", column: str) -> NDArray[np.float64]:
@@ -55,6 +55,11 @@ def numbers(path: Path, table: "pd.DataFrame", column: str) -> NDArray[np.float6
             f" (the first, row {bad[0] + 1}: '{table[column].iloc[bad[0]]}'); correct or remove those rows"
         )
     return values
+
+
+def common_value(values: NDArray[Any]) -> float | None:
+    """The one number that all ``values`` are, or None where they differ or there are none."""
+    return float(values[0]) if values.size and (values == values[0]).all() else None
 
 
 def particles_by_micrograph(
