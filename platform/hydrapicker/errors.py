@@ -13,12 +13,23 @@ __all__ = [
     "StoreError",
 ]
 
+_LONGEST = 900
 
-class MicrographError(InvalidInputError):
+
+class _FileError(InvalidInputError):
+    """Quotes what a file holds, which may be anything: still one line that no terminal takes for a command."""
+
+    def __init__(self, message: str) -> None:
+        line = " ".join(message.split())
+        plain = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+        super().__init__(plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}...")
+
+
+class MicrographError(_FileError):
     """A micrograph file that cannot be used."""
 
 
-class ParticlesError(InvalidInputError):
+class ParticlesError(_FileError):
     """A particle or pick file that cannot be used."""
 
 

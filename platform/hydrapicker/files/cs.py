@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -32,9 +33,14 @@ __all__ = ["read_cs", "write_cs"]
 
 _NAME, _SHAPE, _PIXEL_SIZE = "location/micrograph_path", "location/micrograph_shape", "location/micrograph_psize_A"
 _X, _Y, _SCORE = "location/center_x_frac", "location/center_y_frac", "pick_stats/ncc_score"
-_MAGIC, _COMPRESSED_MAGIC = b"\x93NUMPY", b"\x94CSDAT"
+_MAGIC, _COMPRESSED_MAGIC = b"\x93NUMPY", b"CSDAT"
 _UID_PREFIX = re.compile(r"(\d{21})_")
 _MOST_PIXELS_PER_SIDE = 2**20
+# What numpy raises on damaged headers.
+_DAMAGE = (
+    OSError, ValueError, TypeError, SyntaxError, KeyError, IndexError, ArithmeticError, EOFError, MemoryError,
+    RuntimeError, TokenError,
+)  # fmt: skip
 
 
 def read_cs(path: Path, unnamed: str) -> dict[str, Particles]:
@@ -108,7 +114,7 @@ def _rows(path: Path) -> NDArray[Any]:
     try:
         with path.open("rb") as file:
             magic = file.read(6)
-        if magic == _COMPRESSED_MAGIC:
+        if magic.endswith(_COMPRESSED_MAGIC):
             raise ParticlesError(
                 f"{path}: in cryoSPARC's compressed form; export the group in cryoSPARC and give its .cs"
             )
@@ -117,7 +123,7 @@ def _rows(path: Path) -> NDArray[Any]:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except ParticlesError:
         raise
-    except (OSError, ValueError, TypeError, SyntaxError, KeyError, IndexError, ArithmeticError, MemoryError) as error:
+    except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise ParticlesError(f"{path}: not a .cs file, or a damaged one ({reason}); write it again") from error
     fields = rows.dtype.fields or {}

@@ -43,18 +43,30 @@ def numbers(path: Path, table: "pd.DataFrame", column: str) -> NDArray[np.float6
     Raises
     ------
     ParticlesError
-        Entries that are not finite numbers: how many, and the first.
+        Entries that are not finite numbers: how many, and the first; two columns of this name.
     """
     import pandas as pd
 
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
+    entries = _column(path, table, column)
+    if entries.dtype == object:  # an integer of 400 digits is no float, and pandas says so by an OverflowError
+        entries = entries.astype(str)
+    values = pd.to_numeric(entries, errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise ParticlesError(
             f"{path}: {bad.size} of {len(values)} entries of {column} are not finite numbers"
-            f" (the first, row {bad[0] + 1}: '{table[column].iloc[bad[0]]}'); correct or remove those rows"
+            f" (the first, row {bad[0] + 1}: '{str(entries.iloc[bad[0]])[:60]}'); correct or remove those rows"
         )
     return values
+
+
+def _column(path: Path, table: "pd.DataFrame", column: str) -> "pd.Series[Any]":
+    import pandas as pd
+
+    found = table[column]
+    if isinstance(found, pd.DataFrame):
+        raise ParticlesError(f"{path}: {found.shape[1]} columns are called {column}; keep one of them")
+    return found
 
 
 def common_value(values: NDArray[Any]) -> float | None:
@@ -101,7 +113,7 @@ def particles_by_micrograph(
 
     if name_column is None:
         return {unnamed: part(np.arange(len(table)))}
-    names = table[name_column]
+    names = _column(path, table, name_column)
     missing = names.isna() | (names.astype(str).str.strip() == "")
     if missing.any():
         raise ParticlesError(f"{path}: {int(missing.sum())} of {len(table)} rows name no micrograph; correct them")
