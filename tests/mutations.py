@@ -4,8 +4,10 @@
 space than the libraries take, and prints a JSON report. Which file a number means depends on nothing else.
 """
 
-import io
+import bz2
+import gzip
 import json
+import re
 import resource
 import signal
 import struct
@@ -73,6 +75,34 @@ def undamaged(folder: Path) -> list[Path]:
         tifffile.imwrite(folder / f"{name}.tif", image, **option)  # type: ignore[arg-type]
         made.append(folder / f"{name}.tif")
     return made
+
+
+def liars(folder: Path) -> list[Path]:
+    """Short files that claim a million times a million pixels, or a thousand times a thousand million particles."""
+    side, many = 10**6, 10**12
+    header = bytearray((folder / "float32.mrc").read_bytes()[:1024])
+    header[:12] = struct.pack("<3i", side, side, 1)
+    page = bytearray((folder / "plain.tif").read_bytes())
+    zipped = bytearray((folder / "zlib.tif").read_bytes())
+    for data in (page, zipped):  # the tags of width and height come first
+        for tag in range(2):
+            data[10 + 12 * tag + 2 : 10 + 12 * tag + 12] = struct.pack("<HII", 4, 1, side)
+    rows = (folder / "cs" / "picks.cs").read_bytes()
+    shape = re.search(rb"\(\d+,\), \}", rows)
+    assert shape
+    room = shape[0].ljust(len(str(many)) + 6)
+    claimed = rows.replace(room, f"({many},), }}".encode().ljust(len(room)))
+    dense = 2**30 // 8
+    files = {
+        "lie.mrc": bytes(header) + bytes(1000), "lie.mrc.gz": gzip.compress(bytes(header) + bytes(1000)),
+        "lie.tif": bytes(page), "zipped.tif": bytes(zipped), "lie.cs": claimed,
+        # Within all limits of a header, and still far more than is there.
+        "dense.mrc.bz2": bz2.compress(struct.pack("<3i", dense // 1024, 8192, 1) + bytes(header[12:]) + bytes(1000)),
+    }  # fmt: skip
+    assert claimed != rows
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in files]
 
 
 def damaged(data: bytes, text: bool, random: np.random.Generator) -> bytes:
@@ -199,6 +229,9 @@ def main(first: int, count: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         slowest = 0.0
+        for path in liars(Path(folder)):
+            if (verdict := judge(path)) != "refused":
+                faults[path.name] = verdict
         for number in range(first, first + count):
             random = np.random.default_rng(number)
             source = sound[number % len(sound)]
@@ -214,9 +247,7 @@ def main(first: int, count: int) -> None:
             else:
                 faults[f"{number} {source.name}"] = verdict
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    out = io.StringIO()
-    json.dump({**report, "faults": faults, "slowest_seconds": slowest, "grown_bytes": grown}, out)
-    print(out.getvalue())
+    print(json.dumps({**report, "faults": faults, "slowest_seconds": slowest, "grown_bytes": grown}))
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def read_blocks(path: Path) -> dict[str, Any]:
     try:
         linecache.checkcache(str(path))  # starfile reads through linecache, which may remember an older file
         blocks: dict[str, Any] = starfile.read(path, always_dict=True, parse_as_string=[_NAME])
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
         reason = " ".join(str(error).split())
         raise ParticlesError(f"{path}: not a STAR file, or a damaged one ({reason}); write it again") from error
     finally:
