@@ -61,7 +61,8 @@ def read_cs(path: Path, unnamed: str) -> dict[str, Particles]:
 
     rows = _rows(path)
     shapes = rows[_SHAPE].astype(np.int64)
-    table = pd.DataFrame({_NAME: _decoded(path, rows[_NAME])})
+    names = _decoded(path, rows[_NAME])
+    table = pd.DataFrame({_NAME: np.array(names, dtype=object)})
     for axis, column in ((1, _X), (0, _Y)):
         table[column] = rows[column].astype(np.float64) * shapes[:, axis]
     if (shapes < 1).any() or (shapes > _MOST_PIXELS_PER_SIDE).any():
@@ -71,9 +72,10 @@ def read_cs(path: Path, unnamed: str) -> dict[str, Particles]:
     sizes = _number(path, rows, _PIXEL_SIZE) if _PIXEL_SIZE in (rows.dtype.names or ()) else None
     columns = (_NAME, _X, _Y, _SCORE if _SCORE in table else None)
     found = particles_by_micrograph(path, table, columns, unnamed, Convention.STORED, sizes)
-    first = table.groupby(table[_NAME].str.strip(), sort=False).indices
-    shape = {str(name): shapes[indices[0]] for name, indices in first.items()}
-    return {name: replace(part, shape=(int(shape[name][0]), int(shape[name][1]))) for name, part in found.items()}
+    shape: dict[str, tuple[int, int]] = {}
+    for name, (height, width) in zip(names, shapes.tolist(), strict=True):
+        shape.setdefault(name, (height, width))
+    return {name: replace(part, shape=shape[name]) for name, part in found.items()}
 
 
 def write_cs(path: str | Path, particles: Mapping[str, Particles]) -> None:
@@ -142,9 +144,9 @@ def _rows(path: Path) -> NDArray[Any]:
 
 def _decoded(path: Path, names: NDArray[Any]) -> list[str]:
     if names.dtype.kind == "U":
-        return [str(name) for name in names]
+        return [str(name).strip() for name in names]
     try:
-        return [bytes(name).decode("utf-8") for name in names]
+        return [bytes(name).decode("utf-8").strip() for name in names]
     except UnicodeDecodeError as error:
         raise ParticlesError(f"{path}: {_NAME} holds what is no text; write it again") from error
 
