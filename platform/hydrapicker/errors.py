@@ -13,8 +13,6 @@ __all__ = [
     "StoreError",
 ]
 
-_LONGEST = 900
-
 
 class _FileError(InvalidInputError):
     """Quotes what a file holds, which may be anything: still one line that no terminal takes for a command."""
@@ -22,7 +20,7 @@ class _FileError(InvalidInputError):
     def __init__(self, message: str) -> None:
         line = " ".join(message.split())
         plain = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
-        super().__init__(plain if len(plain) <= _LONGEST else f"{plain[:_LONGEST]}...")
+        super().__init__(plain)
 
 
 class MicrographError(_FileError):

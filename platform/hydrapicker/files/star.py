@@ -158,7 +158,7 @@ def read_blocks(path: Path) -> dict[str, Any]:
         linecache.checkcache(str(path))  # starfile reads through linecache, which may remember an older file
         blocks: dict[str, Any] = starfile.read(path, always_dict=True, parse_as_string=[_NAME])
     except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise ParticlesError(f"{path}: not a STAR file, or a damaged one ({reason}); write it again") from error
     finally:
         linecache.clearcache()
@@ -170,15 +170,15 @@ def read_blocks(path: Path) -> dict[str, Any]:
 def _no_coordinates(path: Path, tables: dict[str, "pd.DataFrame"], found: list[str]) -> ParticlesError:
     if found:
         names = ", ".join(f"data_{name}" for name in found)
-        return ParticlesError(f"{path}: {len(found)} tables have coordinates ({names}); keep one of them")
+        return ParticlesError(f"{path}: {len(found)} tables have coordinates ({names[:200]}); keep one of them")
     for table in tables.values():
         if _FILE in table and len(table):
-            folder = Path(str(table[_FILE].iloc[0])).parent
+            folder = str(Path(str(table[_FILE].iloc[0])).parent)[:200]
             return ParticlesError(
                 f"{path}: lists coordinate files instead of coordinates; give the folder that holds them: {folder}"
             )
     columns = ", ".join(dict.fromkeys(str(column) for table in tables.values() for column in table.columns))
-    return ParticlesError(f"{path}: no table with {_X} and {_Y} (columns: {columns or 'none'}); give coordinates")
+    return ParticlesError(f"{path}: no table with {_X} and {_Y} (columns: {columns[:200] or 'none'}); give coordinates")
 
 
 def _pixel_sizes(path: Path, table: "pd.DataFrame", optics: Any) -> NDArray[np.float64] | None:

@@ -87,7 +87,7 @@ def _opened(path: Path) -> Iterator["TiffFile"]:
     except MicrographError:
         raise
     except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise MicrographError(f"{path}: not a TIFF file, or a damaged one ({reason}); copy it again") from error
 
 
