@@ -18,9 +18,10 @@ class _FileError(InvalidInputError):
     """Quotes what a file holds, which may be anything: still one line that no terminal takes for a command."""
 
     def __init__(self, message: str) -> None:
-        line = " ".join(message.split())
-        plain = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
-        super().__init__(plain)
+        spaced = "".join(" " if each.isspace() else each for each in message)
+        super().__init__(
+            "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in spaced)
+        )
 
 
 class MicrographError(_FileError):
