@@ -109,5 +109,5 @@ def _pick_test_micrographs(dataset_name: str, out: Path, say: Say) -> Path:
     folder = SimulateConfig(dataset_name, f"builtin:{dataset_name}").folder / "micrographs"
     files = tuple(str(folder / dataset.rows[row].id) for row in dataset.split("test"))
     report = pick(PickConfig(files, out, head=dataset_name, overlay=True))
-    say(f"picked the test micrographs of {dataset_name}: {sum(report.counts.values())} picks in {report.combined}")
+    say(f"picked the test micrographs of {dataset_name}: {sum(report.counts.values())} picks in {report.written[0]}")
     return out / "overlays"

@@ -14,11 +14,21 @@ __all__ = [
 ]
 
 
-class MicrographError(InvalidInputError):
+class _FileError(InvalidInputError):
+    """Quotes what a file holds, which may be anything: still one line that no terminal takes for a command."""
+
+    def __init__(self, message: str) -> None:
+        spaced = "".join(" " if each.isspace() else each for each in message)
+        super().__init__(
+            "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in spaced)
+        )
+
+
+class MicrographError(_FileError):
     """A micrograph file that cannot be used."""
 
 
-class ParticlesError(InvalidInputError):
+class ParticlesError(_FileError):
     """A particle or pick file that cannot be used."""
 
 

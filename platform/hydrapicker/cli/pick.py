@@ -14,7 +14,8 @@ def run(arguments: list[str]) -> int:
     with progress_bar("pick") as progress:
         report = pick(config, progress)
     total = sum(report.counts.values())
-    say(f"{total} picks on {len(report.counts)} micrographs by {report.head}: {report.combined}")
+    written = ", ".join(map(str, report.written))
+    say(f"{total} picks on {len(report.counts)} micrographs by {report.head}: {written}")
     for path, reason in report.failed.items():
         print(f"hydrapicker pick: left out {path.name}: {reason}", file=sys.stderr)
     return 1 if report.failed else 0

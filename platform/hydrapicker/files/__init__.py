@@ -1,9 +1,16 @@
-"""Files: micrographs (MRC, TIFF) in, particles (STAR, BOX, CSV) in and out."""
+"""Files: micrographs (MRC, TIFF) in, particles (STAR, BOX, CBOX, CS, TXT, CSV, Parquet) in and out."""
 
 from hydrapicker.files.atomic import OutputError, atomic_write
 from hydrapicker.files.box import write_box
-from hydrapicker.files.coordinates import Convention, Particles, from_program_convention, to_program_convention
+from hydrapicker.files.coordinates import (
+    Convention,
+    Particles,
+    from_program_convention,
+    in_convention,
+    to_program_convention,
+)
 from hydrapicker.files.csv import write_csv
+from hydrapicker.files.formats import FORMATS, format_of, write_picks, write_picks_of_one
 from hydrapicker.files.matching import MatchedParticles, check_inside, match_to_micrographs
 from hydrapicker.files.micrographs import (
     MICROGRAPH_SUFFIXES,
@@ -19,6 +26,7 @@ from hydrapicker.files.particles import PARTICLE_SUFFIXES, read_particles
 from hydrapicker.files.star import write_autopick_star, write_combined_star
 
 __all__ = [
+    "FORMATS",
     "MICROGRAPH_SUFFIXES",
     "PARTICLE_SUFFIXES",
     "Convention",
@@ -30,7 +38,9 @@ __all__ = [
     "atomic_write",
     "check_inside",
     "find_micrographs",
+    "format_of",
     "from_program_convention",
+    "in_convention",
     "match_to_micrographs",
     "micrograph_stem",
     "read_header",
@@ -42,4 +52,6 @@ __all__ = [
     "write_combined_star",
     "write_csv",
     "write_mrc",
+    "write_picks",
+    "write_picks_of_one",
 ]

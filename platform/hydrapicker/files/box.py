@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hydrapicker.errors import InvalidInputError, ParticlesError
 from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.coordinates import Convention, Particles
-from hydrapicker.files.tables import check_text
+from hydrapicker.files.tables import check_text, common_value
 
 __all__ = ["read_box", "write_box"]
 
@@ -38,7 +38,8 @@ def read_box(path: Path, unnamed: str) -> dict[str, Particles]:
     ]
     corner_and_size = np.array(boxes, dtype=np.float64).reshape(-1, 4)
     centres = corner_and_size[:, :2] + corner_and_size[:, 2:] // 2
-    return {unnamed: Particles(centres.astype(np.float32), convention=Convention.PROGRAM)}
+    box_px = common_value(corner_and_size[:, 2:].ravel())
+    return {unnamed: Particles(centres.astype(np.float32), convention=Convention.PROGRAM, box_px=box_px)}
 
 
 def write_box(path: str | Path, xy: NDArray[np.float32], box_size_px: int) -> None:

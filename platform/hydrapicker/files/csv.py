@@ -53,7 +53,7 @@ def read_csv(path: Path, unnamed: str) -> dict[str, Particles]:
             keep_default_na=False,
         )
     except ValueError as error:  # pandas' parser errors and undecodable text are ValueErrors
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise ParticlesError(f"{path}: not a table of particles ({reason}); write it again") from error
     if not isinstance(table.index, pd.RangeIndex):  # what pandas makes of columns that the header does not name
         raise ParticlesError(f"{path}: rows have more columns than the first line names; name them all")

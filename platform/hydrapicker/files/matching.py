@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import ParticlesError
-from hydrapicker.files.coordinates import Convention, Particles, from_program_convention
+from hydrapicker.files.coordinates import Convention, Particles, in_convention
 from hydrapicker.files.micrographs import MicrographHeader, micrograph_stem
 from hydrapicker.files.remote import RemoteFile
 
-__all__ = ["MAX_OUTSIDE", "MatchedParticles", "check_inside", "match_to_micrographs"]
+__all__ = ["MAX_OUTSIDE", "MatchedParticles", "check_inside", "match_to_micrographs", "resolve_names"]
 
 MAX_OUTSIDE = 0.01
 """Particles outside their micrograph are dropped up to this share of all; beyond, the file is refused."""
@@ -20,7 +20,7 @@ MAX_OUTSIDE = 0.01
 
 @dataclass(frozen=True, eq=False)
 class MatchedParticles:
-    """Particles by micrograph file, y in stored rows, all inside.
+    """Particles by micrograph file, y in stored rows, all inside, with the micrographs' shapes.
 
     ``particles`` holds the micrographs that the file names; ``unlisted`` the given micrographs that it does not;
     ``outside`` is how many of ``total`` particles lay outside and were dropped.
@@ -54,7 +54,8 @@ def match_to_micrographs(
         A name that means no micrograph or several, two names for one micrograph, more than 1 % of all particles
         outside.
     """
-    meant = _resolve(list(particles), headers, source)
+    by_path = {header.path: header for header in headers}
+    meant = {name: by_path[path] for name, path in resolve_names(list(particles), list(by_path), source).items()}
     stored = {name: _in_stored_rows(part, meant[name]) for name, part in particles.items()}
     inside = {name: check_inside(part.xy, meant[name]) for name, part in stored.items()}
     total = sum(len(mask) for mask in inside.values())
@@ -85,19 +86,24 @@ def check_inside(xy: NDArray[np.float32], header: MicrographHeader) -> NDArray[n
 
 
 def _in_stored_rows(particles: Particles, header: MicrographHeader) -> Particles:
-    if particles.convention is Convention.STORED:
-        return particles
-    xy = from_program_convention(particles.xy, str(header.path), header.height)
-    return replace(particles, xy=xy, convention=Convention.STORED)
+    particles = replace(particles, shape=(header.height, header.width))
+    return in_convention(particles, Convention.STORED, str(header.path))
 
 
-def _resolve(
-    names: Sequence[str], headers: Sequence[MicrographHeader], source: str | Path
-) -> dict[str, MicrographHeader]:
-    by_path = {str(header.path.absolute()): header for header in headers}
-    by_name = _grouped((header.path.name, header) for header in headers)
-    by_stem = _grouped((micrograph_stem(header.path.name), header) for header in headers)
-    meant: dict[str, MicrographHeader] = {}
+def resolve_names(
+    names: Sequence[str], paths: Sequence[Path | RemoteFile], source: str | Path
+) -> dict[str, Path | RemoteFile]:
+    """The micrograph that each name means, as :func:`match_to_micrographs` finds it, by the paths alone.
+
+    Raises
+    ------
+    ParticlesError
+        A name that means no micrograph or several, two names for one micrograph.
+    """
+    by_path = {str(path.absolute()): path for path in paths}
+    by_name = _grouped((path.name, path) for path in paths)
+    by_stem = _grouped((micrograph_stem(path.name), path) for path in paths)
+    meant: dict[str, Path | RemoteFile] = {}
     unknown: list[str] = []
     for name in names:
         file = Path(name.rsplit("@", 1)[-1])
@@ -106,7 +112,7 @@ def _resolve(
         nearest = _sharing_most(file, found)
         if len(nearest) > 1:
             raise ParticlesError(
-                f"{source}: {name} may mean {_some([str(header.path) for header in nearest])};"
+                f"{source}: {name} may mean {_some([str(path) for path in nearest])};"
                 " name micrographs with their folder, or give them one by one"
             )
         if nearest:
@@ -115,36 +121,36 @@ def _resolve(
             unknown.append(name)
     if unknown:
         raise ParticlesError(
-            f"{source}: {len(unknown)} of {len(names)} micrographs it names are not among the {len(headers)} given"
+            f"{source}: {len(unknown)} of {len(names)} micrographs it names are not among the {len(paths)} given"
             f" ({_some(unknown)}); give them too, or remove them from the file"
         )
     return _without_doubles(meant, source)
 
 
-def _grouped(pairs: Iterable[tuple[str, MicrographHeader]]) -> dict[str, list[MicrographHeader]]:
-    groups: dict[str, list[MicrographHeader]] = {}
-    for key, header in pairs:
-        groups.setdefault(key, []).append(header)
+def _grouped(pairs: Iterable[tuple[str, Path | RemoteFile]]) -> dict[str, list[Path | RemoteFile]]:
+    groups: dict[str, list[Path | RemoteFile]] = {}
+    for key, path in pairs:
+        groups.setdefault(key, []).append(path)
     return groups
 
 
-def _sharing_most(file: Path, candidates: Sequence[MicrographHeader]) -> list[MicrographHeader]:
+def _sharing_most(file: Path, candidates: Sequence[Path | RemoteFile]) -> list[Path | RemoteFile]:
     """The candidates whose folders, from the file upwards, agree with the name's for longest."""
 
-    def shared(header: MicrographHeader) -> int:
-        pairs = zip(reversed(file.parts[:-1]), reversed(header.path.absolute().parts[:-1]), strict=False)
+    def shared(path: Path | RemoteFile) -> int:
+        pairs = zip(reversed(file.parts[:-1]), reversed(path.absolute().parts[:-1]), strict=False)
         return next((count for count, (a, b) in enumerate(pairs) if a != b), len(file.parts) - 1)
 
     best = max(map(shared, candidates), default=0)
-    return [header for header in candidates if shared(header) == best]
+    return [path for path in candidates if shared(path) == best]
 
 
-def _without_doubles(meant: dict[str, MicrographHeader], source: str | Path) -> dict[str, MicrographHeader]:
+def _without_doubles(meant: dict[str, Path | RemoteFile], source: str | Path) -> dict[str, Path | RemoteFile]:
     first: dict[Path | RemoteFile, str] = {}
-    for name, header in meant.items():
-        other = first.setdefault(header.path, name)
+    for name, path in meant.items():
+        other = first.setdefault(path, name)
         if other != name:
-            raise ParticlesError(f"{source}: {other} and {name} both mean {header.path}; name each micrograph once")
+            raise ParticlesError(f"{source}: {other} and {name} both mean {path}; name each micrograph once")
     return meant
 
 

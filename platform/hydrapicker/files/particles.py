@@ -1,24 +1,15 @@
 """Particle files of any format, told by the suffix: one file, a folder of files, or a glob."""
 
 import glob
-from collections.abc import Callable
 from pathlib import Path
 
 from hydrapicker.errors import ParticlesError
-from hydrapicker.files.box import read_box
 from hydrapicker.files.coordinates import Particles
-from hydrapicker.files.csv import read_csv
-from hydrapicker.files.star import read_star
+from hydrapicker.files.formats import FORMATS
 
 __all__ = ["PARTICLE_SUFFIXES", "read_particles"]
 
-_READERS: dict[str, Callable[[Path, str], dict[str, Particles]]] = {
-    ".star": read_star,
-    ".box": read_box,
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".txt": read_csv,
-}
+_READERS = {suffix: form.read for form in FORMATS.values() for suffix in form.suffixes}
 PARTICLE_SUFFIXES = tuple(_READERS)
 """Names that particle files end with."""
 
@@ -33,7 +24,8 @@ def read_particles(path: str | Path) -> dict[str, Particles]:
     Parameters
     ----------
     path : str or Path
-        A STAR, BOX or CSV file for one micrograph or for many, a folder of such files, or a glob.
+        A file of any of :data:`~hydrapicker.files.formats.FORMATS`, for one micrograph or for many, a folder of
+        such files, or a glob.
 
     Returns
     -------

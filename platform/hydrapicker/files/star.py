@@ -24,10 +24,18 @@ from hydrapicker.files.tables import check_text, numbers, particles_by_micrograp
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["read_star", "write_autopick_star", "write_combined_star"]
+__all__ = [
+    "read_blocks",
+    "read_star",
+    "write_autopick_list",
+    "write_autopick_star",
+    "write_blocks",
+    "write_combined_star",
+]
 
 _NAME, _X, _Y = "rlnMicrographName", "rlnCoordinateX", "rlnCoordinateY"
 _SCORE, _PIXEL_SIZE, _GROUP = "rlnAutopickFigureOfMerit", "rlnMicrographPixelSize", "rlnOpticsGroup"
+_FILE = "rlnMicrographCoordinates"
 _FORMAT = "%.7g"  # all that float32 knows, without its noise
 
 
@@ -52,7 +60,7 @@ def read_star(path: Path, unnamed: str) -> dict[str, Particles]:
     """
     import pandas as pd
 
-    blocks = _blocks(path)
+    blocks = read_blocks(path)
     tables = {name: block for name, block in blocks.items() if isinstance(block, pd.DataFrame)}
     found = [name for name, table in tables.items() if {_X, _Y} <= set(table.columns)]
     if len(found) != 1:
@@ -84,11 +92,32 @@ def write_autopick_star(path: str | Path, xy: NDArray[np.float32], score: NDArra
         columns[_SCORE] = score
     # RELION's own pickers without references write class 0 and angle 0.
     columns |= {"rlnClassNumber": np.zeros(len(xy), int), "rlnAnglePsi": np.zeros(len(xy))}
-    _write(path, "# version 30001\n", "", columns)
+    write_blocks(path, {"": columns}, "# version 30001\n")
+
+
+def write_autopick_list(path: str | Path, coordinate_files: Mapping[str, Path]) -> None:
+    """Write the list by which a RELION 4 or 5 job takes over an AutoPick job's picks (``autopick.star``).
+
+    RELION reads both names relative to its project's folder (``src/autopicker.cpp``: table ``coordinate_files``).
+
+    Parameters
+    ----------
+    path : str or Path
+    coordinate_files : mapping of micrograph name to Path
+        The file of :func:`write_autopick_star` of each micrograph.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
+    names = np.array(list(coordinate_files), dtype=object)
+    files = np.array([str(file) for file in coordinate_files.values()], dtype=object)
+    write_blocks(path, {"coordinate_files": {_NAME: names, _FILE: files}}, "# version 30001\n\n")
 
 
 def write_combined_star(
-    path: str | Path, particles: Mapping[str, Particles], pixel_size_angstrom: float | None
+    path: str | Path, particles: Mapping[str, Particles], pixel_size_angstrom: float | None = None
 ) -> None:
     """Write the particles of all micrographs as one table, all or nothing. The same particles give the same bytes.
 
@@ -111,38 +140,45 @@ def write_combined_star(
     sizes = [part.pixel_size_angstrom or pixel_size_angstrom for part in particles.values()]
     if sizes and None not in sizes:
         columns[_PIXEL_SIZE] = np.repeat(np.array(sizes, float), [len(part.xy) for part in particles.values()])
-    _write(path, "", "particles", columns)
+    write_blocks(path, {"particles": columns})
 
 
-def _blocks(path: Path) -> dict[str, Any]:
+def read_blocks(path: Path) -> dict[str, Any]:
+    """Read all blocks of a STAR file: loops as DataFrames, others as dicts.
+
+    Raises
+    ------
+    ParticlesError
+        Not a STAR file, or a damaged one.
+    """
     import starfile
 
     check_text(path)
     try:
         linecache.checkcache(str(path))  # starfile reads through linecache, which may remember an older file
         blocks: dict[str, Any] = starfile.read(path, always_dict=True, parse_as_string=[_NAME])
-    except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+    except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise ParticlesError(f"{path}: not a STAR file, or a damaged one ({reason}); write it again") from error
     finally:
         linecache.clearcache()
     if not blocks:
-        raise ParticlesError(f"{path}: not a STAR file (no data_ block); give a STAR, BOX or CSV file")
+        raise ParticlesError(f"{path}: not a STAR file (no data_ block); give a STAR or CBOX file")
     return blocks
 
 
 def _no_coordinates(path: Path, tables: dict[str, "pd.DataFrame"], found: list[str]) -> ParticlesError:
     if found:
         names = ", ".join(f"data_{name}" for name in found)
-        return ParticlesError(f"{path}: {len(found)} tables have coordinates ({names}); keep one of them")
+        return ParticlesError(f"{path}: {len(found)} tables have coordinates ({names[:200]}); keep one of them")
     for table in tables.values():
-        if "rlnMicrographCoordinates" in table and len(table):
-            folder = Path(str(table["rlnMicrographCoordinates"].iloc[0])).parent
+        if _FILE in table and len(table):
+            folder = str(Path(str(table[_FILE].iloc[0])).parent)[:200]
             return ParticlesError(
                 f"{path}: lists coordinate files instead of coordinates; give the folder that holds them: {folder}"
             )
     columns = ", ".join(dict.fromkeys(str(column) for table in tables.values() for column in table.columns))
-    return ParticlesError(f"{path}: no table with {_X} and {_Y} (columns: {columns or 'none'}); give coordinates")
+    return ParticlesError(f"{path}: no table with {_X} and {_Y} (columns: {columns[:200] or 'none'}); give coordinates")
 
 
 def _pixel_sizes(path: Path, table: "pd.DataFrame", optics: Any) -> NDArray[np.float64] | None:
@@ -161,11 +197,29 @@ def _pixel_sizes(path: Path, table: "pd.DataFrame", optics: Any) -> NDArray[np.f
     return np.full(len(table), of_group[0]) if len(set(of_group.tolist())) == 1 else None
 
 
-def _write(path: str | Path, first_line: str, block: str, columns: Mapping[str, Any]) -> None:
+def write_blocks(path: str | Path, blocks: Mapping[str, Any], first_lines: str = "") -> None:
+    """Write blocks as a STAR file, all or nothing, the same blocks as the same bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+    blocks : mapping of block name to dict
+        Columns of a loop (arrays), or the values of a block without one.
+    first_lines : str
+        Put above.
+
+    Raises
+    ------
+    OutputError
+        The file cannot be written.
+    """
     import pandas as pd
     import starfile
 
-    text = starfile.to_string({block: pd.DataFrame(columns)}, float_format=_FORMAT)
-    # starfile's first line holds the time: the same particles shall give the same bytes.
+    def loop(block: Mapping[str, Any]) -> Any:
+        return pd.DataFrame(block) if any(isinstance(value, np.ndarray) for value in block.values()) else block
+
+    text = starfile.to_string({name: loop(block) for name, block in blocks.items()}, float_format=_FORMAT)
+    # starfile's first line holds the time.
     with atomic_write(path) as temporary:
-        temporary.write_text(first_line + text.split("\n", 1)[1].lstrip("\n"), encoding="utf-8")
+        temporary.write_text(first_lines + text.split("\n", 1)[1].lstrip("\n"), encoding="utf-8")

@@ -13,7 +13,7 @@ from hydrapicker.files.coordinates import Convention, Particles
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_text", "numbers", "particles_by_micrograph", "pooled_columns"]
+__all__ = ["check_text", "common_value", "numbers", "particles_by_micrograph", "pooled_columns"]
 
 
 def check_text(path: Path, *, may_be_empty: bool = False) -> None:
@@ -34,7 +34,7 @@ def check_text(path: Path, *, may_be_empty: bool = False) -> None:
     if not head.strip() and not may_be_empty:
         raise ParticlesError(f"{path}: empty file; write it again, or leave it out")
     if b"\0" in head:
-        raise ParticlesError(f"{path}: binary data where text is expected; give a STAR, BOX or CSV file")
+        raise ParticlesError(f"{path}: binary data where text is expected; give a STAR, CBOX, BOX, TXT or CSV file")
 
 
 def numbers(path: Path, table: "pd.DataFrame", column: str) -> NDArray[np.float64]:
@@ -43,18 +43,35 @@ def numbers(path: Path, table: "pd.DataFrame", column: str) -> NDArray[np.float6
     Raises
     ------
     ParticlesError
-        Entries that are not finite numbers: how many, and the first.
+        Entries that are not finite numbers: how many, and the first; two columns of this name.
     """
     import pandas as pd
 
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(dtype=np.float64)
+    entries = _column(path, table, column)
+    if entries.dtype == object:  # an integer of 400 digits is no float, and pandas says so by an OverflowError
+        entries = entries.astype(str)
+    values = pd.to_numeric(entries, errors="coerce").to_numpy(dtype=np.float64)
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         raise ParticlesError(
             f"{path}: {bad.size} of {len(values)} entries of {column} are not finite numbers"
-            f" (the first, row {bad[0] + 1}: '{table[column].iloc[bad[0]]}'); correct or remove those rows"
+            f" (the first, row {bad[0] + 1}: '{str(entries.iloc[bad[0]])[:60]}'); correct or remove those rows"
         )
     return values
+
+
+def _column(path: Path, table: "pd.DataFrame", column: str) -> "pd.Series[Any]":
+    import pandas as pd
+
+    found = table[column]
+    if isinstance(found, pd.DataFrame):
+        raise ParticlesError(f"{path}: {found.shape[1]} columns are called {column}; keep one of them")
+    return found
+
+
+def common_value(values: NDArray[Any]) -> float | None:
+    """The one number that all ``values`` are, or None where they differ or there are none."""
+    return float(values[0]) if values.size and (values == values[0]).all() else None
 
 
 def particles_by_micrograph(
@@ -96,7 +113,7 @@ def particles_by_micrograph(
 
     if name_column is None:
         return {unnamed: part(np.arange(len(table)))}
-    names = table[name_column]
+    names = _column(path, table, name_column)
     missing = names.isna() | (names.astype(str).str.strip() == "")
     if missing.any():
         raise ParticlesError(f"{path}: {int(missing.sum())} of {len(table)} rows name no micrograph; correct them")

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ _ANGSTROM_PER_UNIT = {
 _PLAUSIBLE_ANGSTROM = (0.05, 200.0)
 _CENTIMETRE = 3
 _MOST_COMPRESSION = 2000  # LZW and deflate reach 1400 at most; beyond, the size is a lie
+_MOST_PAGES = 2000
 _REDUCED = 1  # bit of NewSubfileType: a thumbnail of another image
 # What tifffile and its decoders raise on damaged files.
 _DAMAGE = (
@@ -85,7 +87,7 @@ def _opened(path: Path) -> Iterator["TiffFile"]:
     except MicrographError:
         raise
     except _DAMAGE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise MicrographError(f"{path}: not a TIFF file, or a damaged one ({reason}); copy it again") from error
 
 
@@ -96,8 +98,12 @@ def _layout(path: Path, tiff: "TiffFile") -> TiffLayout:
     height, width = page.imagelength, page.imagewidth
     if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise MicrographError(f"{path}: tags claim {width} x {height} pixels; the file is damaged, copy it again")
+    # tifffile follows a chain of pages that bites its own tail for ever.
+    pages = list(islice(tiff.pages, _MOST_PAGES))
+    if len(pages) == _MOST_PAGES:
+        raise MicrographError(f"{path}: holds {_MOST_PAGES} pages or more, or is damaged; give one micrograph per file")
     images = max(
-        sum(not (isinstance(each, TiffPage) and each.subfiletype & _REDUCED) for each in tiff.pages),
+        sum(not (isinstance(each, TiffPage) and each.subfiletype & _REDUCED) for each in pages),
         page.imagedepth,
         int((tiff.imagej_metadata or {}).get("images", 1)),
         max((series.size // (height * width * page.samplesperpixel) for series in tiff.series), default=1),

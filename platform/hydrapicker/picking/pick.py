@@ -1,32 +1,20 @@
-"""Picking files: every micrograph gets a STAR file, all together one more, each written whole or not at all."""
+"""Picking files: micrographs in, particle files out, each written whole or not at all."""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from tyro.conf import Positional
 
 from hydrapicker.errors import HydraPickerError, InvalidInputError
-from hydrapicker.files import (
-    Convention,
-    Micrograph,
-    Particles,
-    find_micrographs,
-    micrograph_stem,
-    read_micrograph,
-    to_program_convention,
-    write_autopick_star,
-    write_combined_star,
-)
+from hydrapicker.files import Micrograph, find_micrographs, micrograph_stem, read_micrograph
+from hydrapicker.files.formats import FormatName
+from hydrapicker.picking.outputs import Outputs, PickedMicrograph
 from hydrapicker.picking.overlay import draw_overlay
 from hydrapicker.picking.picker import Picker, Picks, check_options
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.registry import HeadRegistry
-
-COMBINED = "picks.star"
-"""Name of the file that holds the picks of all micrographs."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +23,7 @@ class PickConfig:
 
     Attributes:
         files: Micrograph files, folders or quoted patterns.
-        out: Folder for picks.star, for one STAR file per micrograph in micrographs/, and for overlays/.
+        out: Folder for the picks, and for overlays/.
         head: Name of the head, with @ALIAS for another than the champion.
         version: Version of the head; by default its champion.
         diameter_angstrom: The particle's diameter; by default that of the head's own dataset.
@@ -43,6 +31,8 @@ class PickConfig:
         threshold: Least probability of a pick; by default what the head's record recommends.
         min_distance_angstrom: Least distance between two picks; by default 0.6 of the diameter.
         contrast: Whether particles are darker or lighter than the ice; by default as in the head's own dataset.
+        formats: What to write: RELION's star (picks.star, autopick.star and micrographs/), or in a folder of its name
+            EMAN's box, crYOLO's cbox (with all doubtful picks), cryoSPARC's cs, Topaz' tables, csv, parquet.
         overlay: Also write a PNG of every micrograph with its picks.
         memory_bound_gib: Above this estimate of memory a micrograph goes through the network in bands.
     """
@@ -56,6 +46,7 @@ class PickConfig:
     threshold: float | None = None
     min_distance_angstrom: float | None = None
     contrast: Contrast | None = None
+    formats: tuple[FormatName, ...] = ("star",)
     overlay: bool = False
     memory_bound_gib: float = 2.0
 
@@ -65,6 +56,7 @@ class PickConfig:
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InvalidInputError(f"{name} {value} is not positive: give it in Angstrom")
         check_options(self.threshold, self.min_distance_angstrom, self.memory_bound_gib, self.contrast)
+        Outputs(self.out, self.formats)
 
 
 @dataclass(frozen=True)
@@ -75,12 +67,12 @@ class PickReport:
         head: Name and version of the head.
         counts: Picks per micrograph.
         failed: Per micrograph that could not be picked, why.
-        combined: The STAR file with the picks of all micrographs.
+        written: Per format the file with all picks, or the folder with a file per micrograph.
     """
 
     head: str
     counts: dict[Path, int]
-    combined: Path
+    written: tuple[Path, ...]
     failed: dict[Path, str] = field(default_factory=dict)
 
 
@@ -97,43 +89,40 @@ def pick(config: PickConfig, progress: Callable[[int, int, str], None] = lambda 
         raise InvalidInputError(f"two micrographs are called {twice}: pick their folders one by one")
     picker = Picker(HeadRegistry().load(config.head, config.version))
     picker.diameter_or_own(config.diameter_angstrom)  # or every micrograph would be read only to be refused
-    combined: dict[str, Particles] = {}
-    report = PickReport(f"{picker.name} version {picker.version}", {}, config.out / COMBINED)
+    threshold, outputs = picker.threshold_or_own(config.threshold), Outputs(config.out, config.formats)
+    picked: list[PickedMicrograph] = []
+    failed: dict[Path, str] = {}
     for done, path in enumerate(paths):
         progress(done, len(paths), path.name)
         try:
             micrograph = read_micrograph(path)
-            picks = _pick_one(picker, micrograph, config)
+            picks = _pick_one(picker, micrograph, config, outputs.floor(threshold))
         except InvalidInputError as error:
-            report.failed[path] = str(error)
+            failed[path] = str(error)
             continue
-        combined[str(path)] = _write_one(config, micrograph, picks)
-        report.counts[path] = len(picks)
-    if not combined:
-        raise HydraPickerError(next(iter(report.failed.values())))
-    write_combined_star(report.combined, combined, None)
+        picked.append(outputs.write_micrograph(str(path), micrograph.image.shape, picks, threshold))
+        if config.overlay:
+            _draw(config, micrograph, picks.above(threshold))
+    if not picked:
+        raise HydraPickerError(next(iter(failed.values())))
+    written = outputs.write_combined(picked)
     progress(len(paths), len(paths), "done")
-    return report
+    counts = {Path(each.name): len(each.picks.xy) for each in picked}
+    return PickReport(f"{picker.name} version {picker.version}", counts, written, failed)
 
 
-def _pick_one(picker: Picker, micrograph: Micrograph, config: PickConfig) -> Picks:
+def _pick_one(picker: Picker, micrograph: Micrograph, config: PickConfig, threshold: float) -> Picks:
     return picker.pick(
         micrograph,
         pixel_size_angstrom=config.pixel_size_angstrom,
         diameter_angstrom=config.diameter_angstrom,
-        threshold=config.threshold,
+        threshold=threshold,
         min_distance_angstrom=config.min_distance_angstrom,
         contrast=config.contrast,
         memory_bound_gib=config.memory_bound_gib,
     )
 
 
-def _write_one(config: PickConfig, micrograph: Micrograph, picks: Picks) -> Particles:
-    stem = micrograph_stem(micrograph.path.name)
-    xy = to_program_convention(picks.xy, micrograph.path, micrograph.image.shape[0])
-    write_autopick_star(config.out / "micrographs" / f"{stem}_autopick.star", xy, picks.score)
-    if config.overlay:
-        path = config.out / "overlays" / f"{stem}.png"
-        draw_overlay(path, micrograph.image, picks.xy, picks.diameter_px, picks.pixel_size_angstrom)
-    stored = Particles(np.asarray(xy), picks.score, picks.pixel_size_angstrom)
-    return replace(stored, convention=Convention.PROGRAM)
+def _draw(config: PickConfig, micrograph: Micrograph, picks: Picks) -> None:
+    path = config.out / "overlays" / f"{micrograph_stem(micrograph.path.name)}.png"
+    draw_overlay(path, micrograph.image, picks.xy, picks.diameter_px, picks.pixel_size_angstrom)

@@ -221,3 +221,19 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"a\.star: cannot be written"):
         write_autopick_star(tmp_path / "file" / "a.star", np.zeros((1, 2), np.float32), None)
+
+
+def test_numbers_no_float_can_hold_and_columns_named_twice(tmp_path: Path) -> None:
+    for other in ("12", "12.5", "<NA>"):  # starfile and pandas take another way for each
+        text = AUTOPICK.replace("1240.000000", "9" * 400).replace("12.000000", other)
+        assert "a.star: " in refusal(written(tmp_path / "a.star", text))
+    doubled = AUTOPICK.replace("_rlnAnglePsi", "_rlnCoordinateX")
+    assert "2 columns are called rlnCoordinateX" in refusal(written(tmp_path / "a.star", doubled))
+
+
+def test_what_a_file_holds_is_quoted_in_plain_text(tmp_path: Path) -> None:
+    """A control character in a file is no command to the terminal that shows the refusal."""
+    (tmp_path / "a.box").write_text("1\t2\t\x1b[31mred\x07\t4\n")
+    message = refusal(tmp_path / "a.box")
+    assert message.isprintable()
+    assert r"line 1 is '1 2 \x1b[31mred\x07 4'" in message

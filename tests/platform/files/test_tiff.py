@@ -1,5 +1,6 @@
 """TIFF files as tifffile writes them, in stored order, and every way they can be bad."""
 
+import struct
 import warnings
 from pathlib import Path
 
@@ -128,3 +129,18 @@ def test_any_mutated_file_reads_or_is_refused_in_one_line(tmp_path: Path) -> Non
     assert None in messages
     assert any(messages)
     assert not any("\n" in message for message in messages if message)
+
+
+@pytest.mark.parametrize("reduced", [0, 1], ids=["images", "thumbnails"])
+def test_a_chain_of_pages_that_bites_its_own_tail(tmp_path: Path, reduced: int) -> None:
+    """tifffile follows it for ever: the page is its own next one, as an image or as a thumbnail of itself."""
+    path = tmp_path / "loop.tif"
+    tifffile.imwrite(path, np.random.default_rng(0).random((8, 9), dtype=np.float32), subfiletype=reduced)
+    data = bytearray(path.read_bytes())
+    (first,) = struct.unpack("<I", data[4:8])
+    (tags,) = struct.unpack("<H", data[first : first + 2])
+    data[first + 2 + 12 * tags : first + 6 + 12 * tags] = struct.pack("<I", first)
+    path.write_bytes(data)
+    for read in (read_header, read_micrograph):
+        with pytest.raises(MicrographError, match=r"loop\.tif: holds (a stack of \d+ images|2000 pages or more)"):
+            read(path)

@@ -1,0 +1,41 @@
+"""Picks in Topaz' tables: ``image_name x_coord y_coord score`` between tabs, with a header line.
+
+The image is named without folder and suffix, and coordinates are whole pixels from the first stored row, for TIFF too
+(``topaz/utils/files.py``: ``write_coordinates``, ``strip_image_ext``; Topaz cuts fractions off when it reads them, so
+they are rounded here). Read by :func:`~hydrapicker.files.csv.read_csv`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hydrapicker.errors import InvalidInputError
+from hydrapicker.files.atomic import atomic_write
+from hydrapicker.files.coordinates import Particles
+from hydrapicker.files.micrographs import micrograph_stem
+from hydrapicker.files.tables import pooled_columns
+
+__all__ = ["write_topaz"]
+
+
+def write_topaz(path: str | Path, particles: Mapping[str, Particles]) -> None:
+    """Write the particles of all micrographs, y counting stored rows, to the nearest pixel, all or nothing.
+
+    Raises
+    ------
+    InvalidInputError
+        Some micrographs have scores and some have none; two micrographs whose names without folder are the same.
+    OutputError
+        The file cannot be written.
+    """
+    import pandas as pd
+
+    named = {micrograph_stem(name): part for name, part in particles.items()}
+    if len(named) < len(particles):
+        raise InvalidInputError(f"{path}: Topaz names images without their folder, and two are the same; split them")
+    columns = pooled_columns(path, named, ("image_name", "x_coord", "y_coord", "score"))
+    for axis in ("x_coord", "y_coord"):
+        columns[axis] = np.floor(columns[axis].astype(np.float64) + 0.5).astype(np.int64)
+    with atomic_write(path) as temporary:
+        pd.DataFrame(columns).to_csv(temporary, sep="\t", index=False, float_format="%.7g", lineterminator="\n")

@@ -1,0 +1,83 @@
+"""``hydrapicker pick --formats``: what lies where, in which convention, and above which threshold."""
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import starfile
+import tifffile
+
+from hydrapicker import load_head
+from hydrapicker.errors import InvalidInputError
+from hydrapicker.files import FORMATS, match_to_micrographs, read_header, read_particles
+from hydrapicker.picking.outputs import Outputs
+from hydrapicker.picking.pick import PickConfig, PickReport, pick
+
+PIXEL = 1.9
+ALL = tuple(FORMATS)
+
+
+@pytest.fixture
+def report(here: Path, image: np.ndarray) -> PickReport:
+    """An MRC and a TIFF of one image, picked into all formats at once."""
+    Path("mics").mkdir()
+    with mrcfile.new("mics/a.mrc", image) as file:
+        file.voxel_size = PIXEL
+    tifffile.imwrite("mics/b.tif", image)
+    options = {"head": "any", "pixel_size_angstrom": PIXEL, "threshold": 0.6}
+    return pick(PickConfig(("mics",), Path("out"), formats=ALL, **options))  # type: ignore[arg-type]
+
+
+def test_every_format_has_its_place(report: PickReport, here: Path) -> None:
+    found = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*") if path.is_file())
+    assert found == sorted([
+        "autopick.star", "micrographs/a_autopick.star", "micrographs/b_autopick.star", "picks.star",
+        "box/a.box", "box/b.box", "cbox/a.cbox", "cbox/b.cbox", "cs/picks.cs", "cs/picks.csg",
+        "topaz/picks.txt", "csv/picks.csv", "parquet/picks.parquet",
+    ])  # fmt: skip
+    assert [str(path) for path in report.written] == [
+        "out/picks.star", "out/box", "out/cbox", "out/cs/picks.cs", "out/topaz/picks.txt", "out/csv/picks.csv",
+        "out/parquet/picks.parquet",
+    ]  # fmt: skip
+    listed = starfile.read("out/autopick.star")
+    assert listed["rlnMicrographName"].tolist() == ["mics/a.mrc", "mics/b.tif"]
+    assert listed["rlnMicrographCoordinates"].tolist() == [f"out/micrographs/{stem}_autopick.star" for stem in "ab"]
+
+
+def test_every_format_holds_the_same_picks_and_cbox_the_doubtful_ones_too(
+    report: PickReport, here: Path, image: np.ndarray
+) -> None:
+    sure = load_head("any").pick(image, pixel_size_angstrom=PIXEL, threshold=0.6)
+    doubtful = load_head("any").pick(image, pixel_size_angstrom=PIXEL, threshold=0.01)
+    assert 0 < len(sure) < len(doubtful)
+    assert report.counts == {Path("mics/a.mrc"): len(sure), Path("mics/b.tif"): len(sure)}
+    headers = [read_header(path) for path in sorted(Path("mics").iterdir())]
+    for place in (*report.written, Path("out/micrographs")):
+        matched = match_to_micrographs(read_particles(place), headers, place)
+        assert len(matched.particles) == 2
+        expected = doubtful if place.name == "cbox" else sure
+        within = 0.5 if place.name in ("box", "picks.txt") else 1e-3
+        for part in matched.particles.values():
+            np.testing.assert_allclose(part.xy, expected.xy, rtol=0, atol=within + 1e-4)
+            if place.name != "box":
+                np.testing.assert_allclose(part.score, expected.score, rtol=1e-6)  # type: ignore[arg-type]
+            if place.name in ("box", "cbox"):
+                assert part.box_px == pytest.approx(42 / PIXEL, abs=0.5 if place.name == "box" else 1e-3)
+
+
+def test_the_floor_is_low_only_where_a_format_has_room_for_doubt() -> None:
+    assert Outputs(Path("out"), ("star", "csv")).floor(0.6) == 0.6
+    assert Outputs(Path("out"), ("star", "cbox")).floor(0.6) == 0.01
+    assert Outputs(Path("out"), ("cbox",)).floor(0.001) == 0.001
+
+
+def test_without_star_there_is_no_star(here: Path, image: np.ndarray) -> None:
+    tifffile.imwrite("m.tif", image)
+    pick(PickConfig(("m.tif",), Path("out"), head="any", pixel_size_angstrom=PIXEL, formats=("topaz", "topaz")))
+    assert [str(path) for path in Path("out").rglob("*.*")] == ["out/topaz/picks.txt"]
+
+
+def test_no_format_at_all_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="no formats given: give some of star, box"):
+        PickConfig(("m.tif",), Path("out"), formats=())
