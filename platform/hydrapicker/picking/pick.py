@@ -2,10 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from tyro.conf import Positional
 
 from hydrapicker.errors import HydraPickerError, InvalidInputError
@@ -22,6 +21,8 @@ from hydrapicker.files import (
 )
 from hydrapicker.picking.overlay import draw_overlay
 from hydrapicker.picking.picker import Picker, Picks, check_options
+from hydrapicker.picking.record import ALL_PICKS, PickingRecord
+from hydrapicker_core.detection import MIN_DISTANCE_BOXES, SCORE_FLOOR
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.registry import HeadRegistry
 
@@ -35,7 +36,8 @@ class PickConfig:
 
     Attributes:
         files: Micrograph files, folders or quoted patterns.
-        out: Folder for picks.star, for one STAR file per micrograph in micrographs/, and for overlays/.
+        out: Folder for picks.star, for one STAR file per micrograph in micrographs/, and for overlays/; also for
+            all_picks.star and picking.json, from which `hydrapicker inspect` lets another threshold be chosen.
         head: Name of the head, with @ALIAS for another than the champion.
         version: Version of the head; by default its champion.
         diameter_angstrom: The particle's diameter; by default that of the head's own dataset.
@@ -97,31 +99,44 @@ def pick(config: PickConfig, progress: Callable[[int, int, str], None] = lambda 
         raise InvalidInputError(f"two micrographs are called {twice}: pick their folders one by one")
     picker = Picker(HeadRegistry().load(config.head, config.version))
     picker.diameter_or_own(config.diameter_angstrom)  # or every micrograph would be read only to be refused
+    threshold = picker.threshold_or_own(config.threshold)
     combined: dict[str, Particles] = {}
+    everything: dict[str, Particles] = {}
     report = PickReport(f"{picker.name} version {picker.version}", {}, config.out / COMBINED)
     for done, path in enumerate(paths):
         progress(done, len(paths), path.name)
         try:
             micrograph = read_micrograph(path)
-            picks = _pick_one(picker, micrograph, config)
+            all_picks = _pick_one(picker, micrograph, config, min(threshold, SCORE_FLOOR))
         except InvalidInputError as error:
             report.failed[path] = str(error)
             continue
+        picks = all_picks.above(threshold)
+        everything[str(path)] = _in_program_rows(micrograph, all_picks)
         combined[str(path)] = _write_one(config, micrograph, picks)
         report.counts[path] = len(picks)
     if not combined:
         raise HydraPickerError(next(iter(report.failed.values())))
+    write_combined_star(config.out / ALL_PICKS, everything, None)
+    _record(picker, config, threshold, tuple(everything)).write(config.out)
     write_combined_star(report.combined, combined, None)
     progress(len(paths), len(paths), "done")
     return report
 
 
-def _pick_one(picker: Picker, micrograph: Micrograph, config: PickConfig) -> Picks:
+def _record(picker: Picker, config: PickConfig, threshold: float, micrographs: tuple[str, ...]) -> PickingRecord:
+    diameter = picker.diameter_or_own(config.diameter_angstrom)
+    distance = MIN_DISTANCE_BOXES * diameter if config.min_distance_angstrom is None else config.min_distance_angstrom
+    least_score = min(threshold, SCORE_FLOOR)
+    return PickingRecord(picker.name, picker.version, threshold, least_score, distance, diameter, micrographs)
+
+
+def _pick_one(picker: Picker, micrograph: Micrograph, config: PickConfig, threshold: float) -> Picks:
     return picker.pick(
         micrograph,
         pixel_size_angstrom=config.pixel_size_angstrom,
         diameter_angstrom=config.diameter_angstrom,
-        threshold=config.threshold,
+        threshold=threshold,
         min_distance_angstrom=config.min_distance_angstrom,
         contrast=config.contrast,
         memory_bound_gib=config.memory_bound_gib,
@@ -130,10 +145,14 @@ def _pick_one(picker: Picker, micrograph: Micrograph, config: PickConfig) -> Pic
 
 def _write_one(config: PickConfig, micrograph: Micrograph, picks: Picks) -> Particles:
     stem = micrograph_stem(micrograph.path.name)
-    xy = to_program_convention(picks.xy, micrograph.path, micrograph.image.shape[0])
-    write_autopick_star(config.out / "micrographs" / f"{stem}_autopick.star", xy, picks.score)
+    stored = _in_program_rows(micrograph, picks)
+    write_autopick_star(config.out / "micrographs" / f"{stem}_autopick.star", stored.xy, stored.score)
     if config.overlay:
         path = config.out / "overlays" / f"{stem}.png"
         draw_overlay(path, micrograph.image, picks.xy, picks.diameter_px, picks.pixel_size_angstrom)
-    stored = Particles(np.asarray(xy), picks.score, picks.pixel_size_angstrom)
-    return replace(stored, convention=Convention.PROGRAM)
+    return stored
+
+
+def _in_program_rows(micrograph: Micrograph, picks: Picks) -> Particles:
+    xy = to_program_convention(picks.xy, micrograph.path, micrograph.image.shape[0])
+    return Particles(xy, picks.score, picks.pixel_size_angstrom, Convention.PROGRAM)

@@ -1,7 +1,7 @@
 """A head that picks: a micrograph in, picks in that micrograph's pixels out."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args
 
@@ -70,6 +70,11 @@ class Picks:
         """Rows, float32 ``(n,)``."""
         return self.xy[:, 1]
 
+    def above(self, threshold: float) -> "Picks":
+        """Those whose score is at least `threshold`, compared as float32 like the scores."""
+        kept = int(np.count_nonzero(self.score >= np.float32(threshold)))  # the most confident come first
+        return replace(self, xy=self.xy[:kept], score=self.score[:kept])
+
     @property
     def diameter_px(self) -> float:
         """The particle's diameter in the micrograph's pixels."""
@@ -130,6 +135,12 @@ class Picker:
             )
         return self.diameter_angstrom
 
+    def threshold_or_own(self, threshold: float | None) -> float:
+        """The threshold given, or else what the head's record recommends, or else 0.5."""
+        if threshold is not None:
+            return threshold
+        return _DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+
     def pick(
         self,
         micrograph: str | Path | Micrograph | ArrayLike,
@@ -160,8 +171,7 @@ class Picker:
         diameter = self.diameter_or_own(diameter_angstrom)
         image, pixel_size = _image(micrograph, pixel_size_angstrom)
         prepared = self._prepare(image, pixel_size, diameter, contrast or self._contrast, _named(micrograph))
-        if threshold is None:
-            threshold = _DEFAULT_THRESHOLD if self.threshold is None else self.threshold
+        threshold = self.threshold_or_own(threshold)
         if min_distance_angstrom is None:
             distance = InferenceConfig.min_distance_boxes
         else:
