@@ -124,9 +124,7 @@ class Browser:
         for _ in range(times):
             for kind in ("keyDown", "keyUp"):
                 more = text if kind == "keyDown" else {}
-                self.send(
-                    "Input.dispatchKeyEvent", type=kind, key=key, code=code, windowsVirtualKeyCode=number, **more
-                )
+                self.send("Input.dispatchKeyEvent", type=kind, key=key, code=code, windowsVirtualKeyCode=number, **more)
 
     def mouse(self, kind: str, x: float, y: float, pressed: bool = True) -> None:
         """A mouse event ("Pressed", "Moved", "Released") with the left button."""
@@ -150,7 +148,8 @@ class Browser:
 
     def box(self, selector: str) -> tuple[float, float, float, float]:
         """Left, top, width and height of an element in the window."""
-        asked = f"(r => [r.x, r.y, r.width, r.height])(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        found = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+        asked = f"(r => [r.x, r.y, r.width, r.height])({found})"
         x, y, width, height = self.run(asked)
         return x, y, width, height
 

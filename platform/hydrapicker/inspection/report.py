@@ -19,6 +19,7 @@ from hydrapicker.inspection.source import InspectedMicrograph
 from hydrapicker.inspection.thumbnail import ThumbnailSize, thumbnail
 
 _READERS = 2
+_SCRIPTS = ("picks.js", "micrographs.js", "report.js")
 _PLACE = re.compile(r"{{(\w+)}}")
 
 
@@ -55,7 +56,7 @@ def write_report(
         OutputError: The file cannot be written.
     """
     failed: dict[str, str] = {}
-    style, script = _page("report.css"), _page("picks.js") + _page("report.js")
+    style, script = _page("report.css"), "".join(map(_page, _SCRIPTS))
     parts = {
         "title": _html(text.title),
         "policy": _policy(style, script),

@@ -1,124 +1,19 @@
+// The page: what is shown of the micrographs, and what its controls do.
+
 const NEAR_THE_WINDOW = "500px 0px"; // cards this near are drawn, all others are empty
 const WORK_PER_FRAME_MS = 7;
 const BINS = 100;
-const KEPT_COLOUR = "rgb(64 224 128)";
-const DROPPED_COLOUR = "rgb(255 150 60 / 60%)";
-
-const byId = (id) => document.getElementById(id);
-const data = JSON.parse(byId("data").textContent);
 const numberFormat = new Intl.NumberFormat("en");
-const state = { threshold: data.threshold, distance: 0, bad: new Set(), showDropped: false };
-const micrographs = readMicrographs();
 let order = micrographs.map((_, i) => i);
 let focused = 0;
 let enlarged = null;
 
-function readMicrographs() {
-  const numbers = decodeFloats(byId("picks").textContent);
-  let start = 0;
-  return data.micrographs.map((each) => {
-    const end = start + each.picks * PICK_NUMBERS;
-    const picks = new MicrographPicks(numbers.subarray(start, end));
-    start = end;
-    return { ...each, picks, distance: 0, card: null, mounted: false };
-  });
-}
-
-// ---------------------------------------------------------------------------------------------------------- figures
-
-const distancePx = (micrograph) => state.distance / micrograph.pixelSizeAngstrom;
-
-function bringUpToDate(micrograph) {
-  if (micrograph.distance === state.distance) return;
-  micrograph.picks.keepApart(distancePx(micrograph));
-  micrograph.distance = state.distance;
-}
-
-function figuresOf(micrograph) {
-  bringUpToDate(micrograph);
-  const count = micrograph.picks.countAt(state.threshold);
-  return { count, median: micrograph.picks.medianOf(count) };
-}
-
-const medianText = (median) => (data.scored && !Number.isNaN(median) ? median.toFixed(2) : "–");
-
-// ---------------------------------------------------------------------------------------------------------- drawing
-
-function draw(micrograph, canvas) {
-  const ratio = window.devicePixelRatio || 1;
-  const width = Math.round(canvas.clientWidth * ratio), height = Math.round(canvas.clientHeight * ratio);
-  if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
-  const context = canvas.getContext("2d");
-  context.clearRect(0, 0, width, height);
-  const { count } = figuresOf(micrograph);
-  context.lineWidth = Math.max(1, Math.min(2.2, width / ratio / 250)) * ratio;
-  const { numbers, kept, all } = micrograph.picks;
-  if (state.showDropped) {
-    const left = new Uint8Array(all);
-    for (let i = 0; i < count; i++) left[kept[i]] = 1;
-    context.strokeStyle = DROPPED_COLOUR;
-    circles(context, micrograph, width, numbers, all, (i) => (left[i] ? -1 : i));
-  }
-  context.strokeStyle = KEPT_COLOUR;
-  circles(context, micrograph, width, numbers, count, (i) => kept[i]);
-}
-
-function circles(context, micrograph, width, numbers, length, pickAt) {
-  const scale = width / micrograph.width;
-  const radius = Math.max((micrograph.diameterPx / 2) * scale, 1.5);
-  context.beginPath();
-  for (let i = 0; i < length; i++) {
-    const pick = pickAt(i);
-    if (pick < 0) continue;
-    const row = numbers[pick * PICK_NUMBERS + 1];
-    const x = (numbers[pick * PICK_NUMBERS] + 0.5) * scale;
-    const y = ((micrograph.rowsFromBelow ? micrograph.height - 1 - row : row) + 0.5) * scale;
-    context.moveTo(x + radius, y);
-    context.arc(x, y, radius, 0, 2 * Math.PI);
-  }
-  context.stroke();
-}
-
-function fill(frame, micrograph, index) {
-  frame.style.aspectRatio = `${micrograph.width} / ${micrograph.height}`;
-  const canvas = document.createElement("canvas");
-  const layers = [canvas];
-  const stored = byId(`image-${index}`);
-  if (stored) {
-    const image = document.createElement("img");
-    image.alt = "";
-    image.decoding = "async";
-    image.draggable = false;
-    image.src = `data:image/jpeg;base64,${stored.textContent}`;
-    layers.unshift(image);
-  }
-  frame.replaceChildren(...layers);
-  return canvas;
-}
-
-function mount(micrograph, index) {
-  micrograph.mounted = true;
-  micrograph.canvas = fill(micrograph.card.querySelector(".frame"), micrograph, index);
-  show(micrograph);
-}
-
-function unmount(micrograph) {
-  micrograph.mounted = false;
-  micrograph.canvas = null;
-  micrograph.card.querySelector(".frame").replaceChildren();
-}
-
-function show(micrograph) {
-  const { count, median } = figuresOf(micrograph);
-  micrograph.card.querySelector(".count").textContent = numberFormat.format(count);
-  micrograph.card.querySelector(".median").textContent = medianText(median);
-  draw(micrograph, micrograph.canvas);
-}
-
 // ---------------------------------------------------------------------------------------------------------- updates
 
 let frameAsked = false;
-let histogram = null;
+let histogram = new Float64Array(0);
+let histogramStale = true;
+let settling;
 
 function update() {
   if (frameAsked) return;
@@ -129,13 +24,23 @@ function update() {
 // What is seen at once; the distances of the others as time allows, a few milliseconds of every frame.
 function work() {
   const started = performance.now();
-  for (const each of micrographs) if (each.mounted) show(each);
+  const mounted = micrographs.filter((each) => each.mounted);
+  const near = mounted.filter((each) => !inWindow(each.card));
+  for (const each of mounted) if (!near.includes(each)) show(each);
   if (enlarged !== null) showLarge();
   const waiting = micrographs.filter((each) => each.distance !== state.distance);
   while (waiting.length && performance.now() - started < WORK_PER_FRAME_MS) bringUpToDate(waiting.pop());
-  if (waiting.length) { histogram = null; update(); } else showTotals();
+  if (waiting.length) update(); else showTotals();
+  if (!waiting.length && histogramStale) { histogram = countBins(); histogramStale = false; }
+  clearTimeout(settling);
+  settling = setTimeout(() => { for (const each of near) if (each.mounted) show(each); }, 100);
   document.body.toggleAttribute("data-working", waiting.length > 0);
   drawHistogram();
+}
+
+function inWindow(card) {
+  const { top, bottom } = card.getBoundingClientRect();
+  return bottom > 0 && top < window.innerHeight;
 }
 
 let announcing;
@@ -179,15 +84,15 @@ function drawHistogram() {
   const width = (canvas.width = Math.round(canvas.clientWidth * ratio));
   const height = (canvas.height = Math.round(canvas.clientHeight * ratio));
   const context = canvas.getContext("2d");
-  histogram ??= countBins();
   const [low, high] = data.scoreRange;
   const style = getComputedStyle(document.documentElement);
   const most = Math.log1p(Math.max(...histogram, 1)); // of logarithms, or the many low scores would hide the rest
   // A range's handle has a width: its middle does not reach the ends.
   const inset = 8 * ratio, across = width - 2 * inset;
+  const [above, below] = ["--accent", "--bars"].map((name) => style.getPropertyValue(name));
   histogram.forEach((count, bin) => {
-    const from = low + ((high - low) * bin) / BINS;
-    context.fillStyle = style.getPropertyValue(from >= state.threshold - (high - low) / BINS / 2 ? "--accent" : "--bars");
+    const middle = low + ((high - low) * (bin + 0.5)) / BINS;
+    context.fillStyle = middle >= state.threshold ? above : below;
     const tall = (Math.log1p(count) / most) * height;
     context.fillRect(inset + (across * bin) / BINS, height - tall, across / BINS - ratio / 2, tall);
   });
@@ -198,6 +103,25 @@ function drawHistogram() {
 }
 
 // ---------------------------------------------------------------------------------------------------------- gallery
+
+function mount(micrograph, index) {
+  micrograph.mounted = true;
+  micrograph.canvas = fill(micrograph.card.querySelector(".frame"), micrograph, index);
+  show(micrograph);
+}
+
+function unmount(micrograph) {
+  micrograph.mounted = false;
+  micrograph.canvas = null;
+  micrograph.card.querySelector(".frame").replaceChildren();
+}
+
+function show(micrograph) {
+  const { count, median } = figuresOf(micrograph);
+  micrograph.card.querySelector(".count").textContent = numberFormat.format(count);
+  micrograph.card.querySelector(".median").textContent = medianText(median);
+  draw(micrograph, micrograph.canvas);
+}
 
 const seen = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) {
@@ -245,7 +169,7 @@ function focusOn(place) {
   const { card } = micrographs[order[focused]];
   card.tabIndex = 0;
   card.focus({ preventScroll: true });
-  const hidden = document.querySelector("header").getBoundingClientRect().bottom;
+  const hidden = Math.max(0, document.querySelector("header").getBoundingClientRect().bottom);
   const box = card.getBoundingClientRect();
   if (box.top < hidden + 10) window.scrollBy(0, box.top - hidden - 10);
   else if (box.bottom > window.innerHeight - 10) window.scrollBy(0, Math.min(box.bottom - window.innerHeight + 10, box.top - hidden - 10));
@@ -256,18 +180,20 @@ function toggleBad(index) {
   if (bad) state.bad.add(index);
   micrographs[index].card.setAttribute("aria-selected", String(bad));
   describe(micrographs[index]);
-  histogram = null;
+  histogramStale = true;
   update();
 }
 
 function sort() {
-  const figures = micrographs.map((each) => ({ name: each.name, ...figuresOf(each) }));
+  const figures = micrographs.map(figuresOf);
   const [key, direction] = byId("sort").value.split("-");
   const worth = (i) => (key === "median" && Number.isNaN(figures[i].median) ? -Infinity : figures[i][key]);
   const sign = direction === "down" ? -1 : 1;
   const kept = order[focused];
-  order = micrographs.map((_, i) => i);
-  if (key !== "name") order.sort((a, b) => sign * (worth(a) - worth(b)) || a - b);
+  const sorted = micrographs.map((_, i) => i);
+  if (key !== "name") sorted.sort((a, b) => sign * (worth(a) - worth(b)) || a - b);
+  if (sorted.every((index, place) => index === order[place])) return;
+  order = sorted;
   byId("gallery").append(...order.map((i) => micrographs[i].card));
   focused = order.indexOf(kept);
 }
@@ -366,7 +292,7 @@ function start() {
   byId("threshold-hint").textContent = data.thresholdHint;
   byId("distance-hint").textContent = data.distanceHint;
   pair("threshold", data.scoreRange, (value) => { state.threshold = value; })(state.threshold ?? "");
-  pair("distance", [0, data.mostDistanceAngstrom, 1], (value) => { state.distance = Math.max(0, value); histogram = null; })(0);
+  pair("distance", [0, data.mostDistanceAngstrom, 1], (value) => { state.distance = Math.max(0, value); histogramStale = true; })(0);
   if (!data.scored) for (const id of ["threshold", "threshold-number"]) byId(id).disabled = true;
   byId("contrast").addEventListener("input", ({ target }) => document.documentElement.style.setProperty("--contrast", target.value));
   byId("size").addEventListener("input", ({ target }) => document.documentElement.style.setProperty("--card", `${target.value}px`));
