@@ -10,11 +10,11 @@ from hydrapicker.files import (
     Particles,
     micrograph_stem,
     read_header,
-    read_particles,
     to_program_convention,
 )
 from hydrapicker.files.locate import locate_micrographs
 from hydrapicker.files.micrographs import is_tiff
+from hydrapicker.picking.source import PickSource
 
 _SAME_PIXEL_SIZE = 1e-4
 """Pixel sizes that differ by no more than this share are one, written with more or fewer digits."""
@@ -30,7 +30,8 @@ class PickFile:
 
     @classmethod
     def read(cls, path: Path) -> "PickFile":
-        named = read_particles(path)
+        """Read a file or folder; of one that ``hydrapicker pick`` wrote, all picks, whatever its threshold."""
+        named = PickSource.read(path).picks
         names: dict[str, str] = {}
         for name in named:
             stem = micrograph_stem(name)

@@ -21,7 +21,8 @@ from hydrapicker.files.locate import locate_micrographs
 from hydrapicker.files.micrographs import is_tiff
 from hydrapicker.inspection.choice import apply_choice, read_choice
 from hydrapicker.inspection.report import ReportText, write_report
-from hydrapicker.inspection.source import PickSource, inspected
+from hydrapicker.inspection.source import inspected
+from hydrapicker.picking.source import PickSource
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from hydrapicker.evaluation.judged import IOU_THRESHOLDS
 from hydrapicker.evaluation.picks import Comparison, evaluate_picks
 from hydrapicker.evaluation.report import FALSE_COLOUR, HIT_COLOUR, MISSED_COLOUR
 from hydrapicker.files import Particles, write_box, write_combined_star
+from hydrapicker.picking.record import PickingRecord
 from hydrapicker_core.bootstrap import bootstrap_difference, drawn_average_precision
 from hydrapicker_core.metrics import MicrographResult, average_precision, score_picks
 from hydrapicker_core.metrics import evaluate as evaluate_results
@@ -211,6 +212,16 @@ def test_names_of_pickers_are_fit_for_a_folder(here: Path) -> None:
     assert names == {
         "picks": Path("../.."), "c_d.star": Path("a b/c d.star"), "x": Path("good.star"), "y": Path("..=y")
     }  # fmt: skip
+
+
+def test_of_a_folder_of_pick_all_picks_are_judged(here: Path) -> None:
+    """Also on the micrograph where there are none, and whatever the threshold that was picked with."""
+    write_combined_star("out/all_picks.star", named(POOR), None)
+    write_combined_star("out/picks.star", {}, None)
+    PickingRecord("any", 1, 0.9, 0.01, 10.0, DIAMETER, tuple(named(TRUTH))).write(Path("out"))
+    (found,) = compare("out").pickers.values()
+    assert (found.compared, found.unpicked) == (tuple("abcd"), ())
+    assert found.metrics == evaluate_results(results(POOR))
 
 
 def test_nothing_mentioned_at_all_is_refused(here: Path) -> None:
