@@ -37,10 +37,12 @@ def _write(comparison: "Comparison", config: "EvaluateConfig") -> None:
     assert config.out is not None
     with progress_bar("draw") as progress:
         title = f"picks on {len(_first(comparison).compared)} micrographs, IoU {config.iou_threshold:g}"
-        drawn = write_report(config.out, comparison, config.micrographs, title, progress)
+        drawn, failed = write_report(config.out, comparison, config.micrographs, title, progress)
     total = len(_first(comparison).compared)
     print(f"{config.out}: curves.png, evaluation.json, {drawn} of {total} micrographs in overlays/", file=sys.stderr)
-    if drawn < total and not config.micrographs:
+    for stem, reason in failed.items():
+        print(f"hydrapicker evaluate: {stem} is not drawn: {reason}", file=sys.stderr)
+    if drawn + len(failed) < total and not config.micrographs:
         print("hydrapicker evaluate: give --micrographs to draw those that are elsewhere", file=sys.stderr)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hydrapicker.errors import MicrographError
 from hydrapicker.evaluation.figures import detection_curves
 from hydrapicker.evaluation.judged import Evaluation, JudgedMicrograph
 from hydrapicker.evaluation.picks import Comparison
@@ -27,8 +28,8 @@ def write_report(
     micrographs: tuple[str, ...],
     title: str,
     progress: Callable[[int, int, str], None] = lambda done, total, label: None,
-) -> int:
-    """Write curves.png, overlays (in a folder per picker where there are several) and, last, evaluation.json.
+) -> tuple[int, dict[str, str]]:
+    """Write curves.png, evaluation.json and overlays (in a folder per picker where there are several).
 
     Args:
         out: The folder.
@@ -38,25 +39,32 @@ def write_report(
         progress: Told of every micrograph drawn.
 
     Returns:
-        How many micrographs were found and drawn.
+        How many micrographs were found and drawn, and why others could not be, by name.
     """
     pooled = {name: each.pooled() for name, each in comparison.pickers.items()}
     with atomic_write(out / "curves.png") as temporary:
         temporary.write_bytes(detection_curves(pooled, title))
-    found = _found(comparison, micrographs)
-    for done, (stem, path) in enumerate(found.items()):
-        progress(done, len(found), path.name)
-        image = read_micrograph(path).image
-        for name, evaluation in comparison.pickers.items():
-            folder = out / "overlays" / name if len(comparison.pickers) > 1 else out / "overlays"
-            judged = next(each for each in evaluation.micrographs if each.stem == stem)
-            program = comparison.particles.by_stem[stem].convention is Convention.PROGRAM
-            marks = outcome_marks(judged, evaluation.threshold, (path, image.shape[0]) if program else None)
-            diameter, pixel_size = evaluation.box_px, evaluation.pixel_size_angstrom
-            draw_marks(folder / f"{stem}.png", image, marks, diameter, pixel_size)
     with atomic_write(out / "evaluation.json") as temporary:
         temporary.write_text(json.dumps(comparison.as_dict(), indent=2) + "\n", encoding="utf-8")
-    return len(found)
+    found = _found(comparison, micrographs)
+    failed: dict[str, str] = {}
+    for done, (stem, path) in enumerate(found.items()):
+        progress(done, len(found), path.name)
+        try:
+            _draw(out / "overlays", comparison, stem, path)
+        except MicrographError as error:
+            failed[stem] = str(error)
+    return len(found) - len(failed), failed
+
+
+def _draw(out: Path, comparison: Comparison, stem: str, path: Path) -> None:
+    image = read_micrograph(path).image
+    program = comparison.particles.by_stem[stem].convention is Convention.PROGRAM
+    for name, evaluation in comparison.pickers.items():
+        judged = next(each for each in evaluation.micrographs if each.stem == stem)
+        marks = outcome_marks(judged, evaluation.threshold, (path, image.shape[0]) if program else None)
+        folder = out / name if len(comparison.pickers) > 1 else out
+        draw_marks(folder / f"{stem}.png", image, marks, evaluation.box_px, evaluation.pixel_size_angstrom)
 
 
 def outcome_marks(

@@ -47,9 +47,7 @@ def read_choice(path: str | Path) -> Choice:
     return read_strict_json(Path(path), Choice, "export it from the report again")
 
 
-def apply_choice(
-    choice: Choice, picks: Mapping[str, Particles], pixel_size_angstrom: float | None = None
-) -> dict[str, Particles]:
+def apply_choice(choice: Choice, picks: Mapping[str, Particles]) -> dict[str, Particles]:
     """The picks that a choice leaves, by micrograph, most confident first.
 
     Excluded micrographs are left out by name, or by stem where no name is the same: a choice made on a STAR file fits
@@ -57,8 +55,8 @@ def apply_choice(
 
     Args:
         choice: The choice.
-        picks: By micrograph, as :func:`hydrapicker.files.read_particles` gives them.
-        pixel_size_angstrom: Of micrographs whose picks do not state it.
+        picks: By micrograph, as :func:`hydrapicker.files.read_particles` gives them, with pixel sizes where there is
+            a distance to keep.
 
     Raises:
         InvalidInputError: A threshold for picks without scores, or a distance where no pixel size is known.
@@ -66,26 +64,25 @@ def apply_choice(
     by_stem = {micrograph_stem(name) for name in choice.excluded_micrographs if name not in picks}
     excluded = set(choice.excluded_micrographs)
     return {
-        name: _chosen(choice, name, each, pixel_size_angstrom)
+        name: _chosen(choice, name, each)
         for name, each in picks.items()
         if name not in excluded and micrograph_stem(name) not in by_stem
     }
 
 
-def _chosen(choice: Choice, name: str, picks: Particles, pixel_size_angstrom: float | None) -> Particles:
+def _chosen(choice: Choice, name: str, picks: Particles) -> Particles:
     kept = np.arange(len(picks.xy)) if picks.score is None else np.argsort(-picks.score, kind="stable")
     if choice.threshold is not None and len(kept):
         if picks.score is None:
             raise InvalidInputError(f"the picks of {name} have no scores: a threshold cannot choose among them")
         kept = kept[picks.score[kept] >= np.float32(choice.threshold)]
     if choice.min_distance_angstrom > 0 and len(kept):
-        pixel_size = picks.pixel_size_angstrom or pixel_size_angstrom
-        if pixel_size is None:
+        if picks.pixel_size_angstrom is None:
             raise InvalidInputError(
                 f"the pixel size of {name} is not known, so that {choice.min_distance_angstrom:g} Angstrom are no "
                 "distance there: give --pixel-size-angstrom"
             )
-        kept = kept[far_apart(picks.xy[kept], choice.min_distance_angstrom / pixel_size)]
+        kept = kept[far_apart(picks.xy[kept], choice.min_distance_angstrom / picks.pixel_size_angstrom)]
     return replace(picks, xy=picks.xy[kept], score=None if picks.score is None else picks.score[kept])
 
 

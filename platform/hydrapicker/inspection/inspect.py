@@ -21,7 +21,7 @@ from hydrapicker.files.locate import locate_micrographs
 from hydrapicker.files.micrographs import is_tiff
 from hydrapicker.inspection.choice import apply_choice, read_choice
 from hydrapicker.inspection.report import ReportText, write_report
-from hydrapicker.inspection.source import inspected
+from hydrapicker.inspection.source import inspected, known_pixel_sizes
 from hydrapicker.picking.source import PickSource
 
 
@@ -120,11 +120,11 @@ def apply(config: InspectConfig) -> InspectReport:
     assert config.apply is not None
     choice = read_choice(config.apply)
     source = PickSource.read(config.picks)
-    left = apply_choice(choice, source.picks, config.pixel_size_angstrom)
+    left = apply_choice(choice, _with_pixel_sizes(source, config))
     written = {name: each for name, each in left.items() if len(each.xy)}
     paths = locate_micrographs(written, source.file, config.micrographs)
     final = {name: _for_relion(name, each, paths) for name, each in written.items()}
-    write_combined_star(config.out, final, config.pixel_size_angstrom)
+    write_combined_star(config.out, final, None)
     stems = {micrograph_stem(name) for name in source.picks}
     unknown = [name for name in choice.excluded_micrographs if micrograph_stem(name) not in stems]
     notes = (
@@ -132,6 +132,17 @@ def apply(config: InspectConfig) -> InspectReport:
     )
     picks = sum(len(each.xy) for each in final.values())
     return InspectReport(config.out, config.out.stat().st_size, len(left), len(source.picks), picks, tuple(notes))
+
+
+def _with_pixel_sizes(source: PickSource, config: InspectConfig) -> dict[str, Particles]:
+    """The picks, with the pixel sizes that their report had."""
+    silent = [
+        name for name, each in source.picks.items() if not (config.pixel_size_angstrom or each.pixel_size_angstrom)
+    ]
+    paths = locate_micrographs(silent, source.file, config.micrographs)
+    headers = {name: read_header(path) for name, path in paths.items()}
+    sizes = known_pixel_sizes(source.picks, headers, config.pixel_size_angstrom)
+    return {name: replace(each, pixel_size_angstrom=sizes.get(name)) for name, each in source.picks.items()}
 
 
 def _for_relion(name: str, picks: Particles, paths: dict[str, Path]) -> Particles:

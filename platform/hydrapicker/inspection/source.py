@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import InvalidInputError, MicrographError
-from hydrapicker.files import Convention, Particles, read_header
+from hydrapicker.files import Convention, MicrographHeader, Particles, read_header
 from hydrapicker.files.locate import locate_micrographs
 from hydrapicker.files.micrographs import is_tiff
 from hydrapicker.picking.source import PickSource
@@ -48,24 +48,21 @@ def inspected(
         InvalidInputError: No pixel size is known for one of them.
     """
     paths = locate_micrographs(source.picks, source.file, micrographs)
-    headers, failed = {}, {}
+    headers: dict[str, MicrographHeader] = {}
+    failed: dict[str, str] = {}
     for name in paths:
         try:
             headers[name] = read_header(paths[name])
         except MicrographError as error:
             failed[name] = str(error)
     sizes = Counter((header.width, header.height) for header in headers.values())
-    stated = {header.pixel_size_angstrom for header in headers.values()} | {
-        each.pixel_size_angstrom for each in source.picks.values()
-    }
-    common = pixel_size_angstrom or next(iter(stated - {None}), None) if len(stated - {None}) < 2 else None
+    pixel_sizes = known_pixel_sizes(source.picks, headers, pixel_size_angstrom)
     found = []
     for name, picks in sorted(source.picks.items()):
         header = headers.get(name)
         file = paths[name] if header else None
         width, height = (header.width, header.height) if header else _guessed_size(picks, sizes)
-        own = picks.pixel_size_angstrom or (header.pixel_size_angstrom if header else None)
-        pixel_size = pixel_size_angstrom or own or common
+        pixel_size = pixel_sizes.get(name)
         if pixel_size is None:
             raise InvalidInputError(f"the pixel size of {name} is not known: give --pixel-size-angstrom")
         score = np.zeros(len(picks.xy), np.float32) if picks.score is None else picks.score
@@ -75,6 +72,18 @@ def inspected(
             InspectedMicrograph(name, file, width, height, pixel_size, picks.xy[order], score[order], from_below)
         )
     return found, failed
+
+
+def known_pixel_sizes(
+    picks: Mapping[str, Particles], headers: Mapping[str, MicrographHeader], given: float | None
+) -> dict[str, float]:
+    """Angstrom per pixel by micrograph: as given, else as its picks or its header say, else as all others say."""
+    own = {name: given or each.pixel_size_angstrom for name, each in picks.items()}
+    own |= {name: own[name] or header.pixel_size_angstrom for name, header in headers.items()}
+    stated = {size for size in own.values() if size is not None}
+    common = next(iter(stated)) if len(stated) == 1 else None
+    known = {name: size or common for name, size in own.items()}
+    return {name: size for name, size in known.items() if size is not None}
 
 
 def _guessed_size(picks: Particles, sizes: Mapping[tuple[int, int], int]) -> tuple[int, int]:

@@ -148,6 +148,7 @@ def test_the_command_shows_every_picker_and_leaves_its_files(here: Path, capsys:
     for name in "ab":
         with mrcfile.new(here / "mics" / f"{name}.mrc", np.random.default_rng(0).normal(size=SHAPE).astype("f4")) as f:
             f.voxel_size = PIXEL
+    (here / "mics" / "c.mrc").write_bytes(b"no image" * 300)
     given = "evaluate --picks good.star poor.star --particles truth.star --diameter-angstrom 40 --out out"
     assert main([*given.split(), "--per-micrograph", "--bootstrap-draws", "50"]) == 0
     shown = capsys.readouterr()
@@ -157,6 +158,7 @@ def test_the_command_shows_every_picker_and_leaves_its_files(here: Path, capsys:
     assert "poor.star - good.star" in shown.out
     assert "poor.star has no picks on 1 micrographs that others picked" in shown.err
     assert "2 of 4 micrographs in overlays/" in shown.err
+    assert "c is not drawn: mics/c.mrc: " in shown.err
     written = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*") if path.is_file())
     overlays = [f"overlays/{picker}/{name}.png" for picker in ("good.star", "poor.star") for name in "ab"]
     assert written == sorted(["curves.png", "evaluation.json", *overlays])

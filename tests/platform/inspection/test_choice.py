@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,11 +82,12 @@ def test_picks_without_scores_go_by_their_order() -> None:
 
 
 def test_a_distance_needs_a_pixel_size() -> None:
-    picks = {"a": Particles(np.array([[0, 0], [3, 0]], np.float32), np.ones(2, np.float32))}
+    picks = Particles(np.array([[0, 0], [3, 0]], np.float32), np.ones(2, np.float32))
     with pytest.raises(InvalidInputError, match="--pixel-size-angstrom"):
-        apply_choice(Choice(None, 4, ()), picks)
-    assert len(apply_choice(Choice(None, 4, ()), picks, 1.0)["a"].xy) == 1
-    assert len(apply_choice(Choice(None, 4, ()), picks, 1.4)["a"].xy) == 2
+        apply_choice(Choice(None, 4, ()), {"a": picks})
+    for pixel_size, count in ((1.0, 1), (1.4, 2)):
+        known = {"a": replace(picks, pixel_size_angstrom=pixel_size)}
+        assert len(apply_choice(Choice(None, 4, ()), known)["a"].xy) == count
     assert far_apart(np.zeros((0, 2), np.float32), 3.0).shape == (0,)
 
 

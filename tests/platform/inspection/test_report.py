@@ -5,6 +5,7 @@ import html
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -213,6 +214,18 @@ def test_a_choice_is_applied_by_the_command(lab: Path, capsys: pytest.CaptureFix
     assert shown.out == f"{sum(expected.values())} picks on 5 of 6 micrographs: final.star\n"
     assert "1 micrographs of the choice are not mentioned by the picks (mics/other.mrc)" in shown.err
     assert main("inspect picks.star --apply c.json".split()) == 1
+    Path("c.json").write_text(json.dumps(choice | {"min_distance_angstrom": 30.0, "excluded_micrographs": []}))
+    write_combined_star("silent.star", {n: replace(p, pixel_size_angstrom=None) for n, p in given.items()}, None)
+    counts = []
+    for options in (
+        "picks.star",
+        "silent.star",
+        "silent.star --pixel-size-angstrom 2",
+        "silent.star --pixel-size-angstrom 9",
+    ):
+        assert main(f"inspect {options} --apply c.json --out final.star".split()) == 0  # or else from the headers
+        counts.append(sum(len(each.xy) for each in read_particles("final.star").values()))
+    assert counts[0] == counts[1] == counts[2] < counts[3]
     Path("c.json").write_text("{}")
     assert main("inspect picks.star --apply c.json --out other.star".split()) == 1
     assert not Path("other.star").exists()
