@@ -14,6 +14,9 @@ _QUALITIES = (85, 75, 60, 45)
 _SHRINK = 0.75
 _LEAST_SIDE = 64
 _EXTREMES = (0.5, 99.5)
+_WIDEST_SPREADS = 4
+"""Grey reaches this many standard deviations (of the bulk of pixels) from the median at most, so that carbon, ice and
+hot pixels do not leave the particles a narrow part of it."""
 
 _MOST_BYTES_OF_ALL = 40 * 2**20
 _MOST_BYTES_OF_ONE = 220_000
@@ -60,7 +63,9 @@ def thumbnail(image: NDArray[np.float32], diameter_px: float, size: ThumbnailSiz
 
 
 def _grey(image: NDArray[np.float32]) -> Image.Image:
-    low, high = np.percentile(image, _EXTREMES)
+    darkest, lower, middle, upper, lightest = np.percentile(image, [_EXTREMES[0], 25, 50, 75, _EXTREMES[1]])
+    reach = _WIDEST_SPREADS * (upper - lower) / 1.349  # the quartiles of a normal distribution
+    low, high = max(darkest, middle - reach), min(lightest, middle + reach)
     return Image.fromarray(np.clip((image - low) / max(high - low, 1e-6) * 255, 0, 255).astype(np.uint8))
 
 

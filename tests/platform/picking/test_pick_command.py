@@ -83,6 +83,27 @@ def test_all_picks_lie_beside_those_above_the_threshold_with_how_they_were_made(
         assert picks.score.min() >= np.float32(0.01)
 
 
+def test_what_pick_wrote_is_inspected_and_chosen_from(
+    mics: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the threshold that was picked with, a choice gives picks.star again; at a lower one more, also of a TIFF."""
+    run(capsys, "mics", "--head", "any@challenger", "--out", "out", "--pixel-size-angstrom", PIXEL)
+    assert main(["inspect", "out", "--out", "r.html"]) == 0
+    chosen, everything = (read_particles(here / "out" / name) for name in ("picks.star", "all_picks.star"))
+    total = sum(len(each.xy) for each in everything.values())
+    assert f"{total} picks on 3 micrographs" in capsys.readouterr().out
+    choice = {"format_version": 1, "min_distance_angstrom": 0, "excluded_micrographs": []}
+    for threshold, expected in ((0.6, chosen), (0.01, everything)):
+        (here / "choice.json").write_text(json.dumps(choice | {"threshold": threshold}))
+        assert main("inspect out --apply choice.json --out final.star".split()) == 0
+        final = read_particles("final.star")
+        assert final.keys() == expected.keys()
+        for name, each in final.items():
+            np.testing.assert_array_equal(each.xy, expected[name].xy)
+            np.testing.assert_array_equal(each.score, expected[name].score)
+    assert total > sum(len(each.xy) for each in chosen.values())
+
+
 def test_the_same_picks_are_the_same_bytes(mics: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for out in ("one", "two"):
         run(capsys, "mics", "--head", "any", "--out", out, "--pixel-size-angstrom", PIXEL, "--overlay")
