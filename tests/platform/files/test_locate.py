@@ -44,5 +44,5 @@ def test_two_of_a_stem_are_told_apart_by_their_path_or_refused(project: Path) ->
     given = [str(project / "mics"), str(project / "more")]
     exact = str(project / "more" / "a.mrc")
     assert locate_micrographs([exact], Path("picks.star"), given) == {exact: project / "more/a.mrc"}
-    with pytest.raises(InvalidInputError, match="a may be .*: give the micrographs of one folder at a time"):
+    with pytest.raises(InvalidInputError, match=r"a may be .*: give the micrographs of one folder at a time"):
         locate_micrographs(["a"], Path("picks.star"), given)
