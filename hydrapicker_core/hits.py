@@ -1,12 +1,15 @@
 """Which picks are hits: the matching of picks with particles by the paper's protocol."""
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from .errors import InvalidInputError
 
 DEFAULT_IOU_THRESHOLD = 0.6
+
+NO_PARTICLE = -1
+"""What :func:`matched_particles` says of a pick that hits nothing."""
 
 
 def match_picks(
@@ -16,7 +19,22 @@ def match_picks(
     box_px: float,
     iou_threshold: float = DEFAULT_IOU_THRESHOLD,
 ) -> Bool[np.ndarray, " n"]:
-    """Tell which picks of one micrograph hit a particle.
+    """Tell which picks of one micrograph hit a particle: ``(n,)``, True for hits, in the order of `picks`.
+
+    Parameters and errors are those of :func:`matched_particles`, which also tells the particle.
+    """
+    hits: NDArray[np.bool_] = matched_particles(picks, scores, particles, box_px, iou_threshold) != NO_PARTICLE
+    return hits
+
+
+def matched_particles(
+    picks: Float[np.ndarray, "n 2"],
+    scores: Float[np.ndarray, " scores"],
+    particles: Float[np.ndarray, "m 2"],
+    box_px: float,
+    iou_threshold: float = DEFAULT_IOU_THRESHOLD,
+) -> Int[np.ndarray, " n"]:
+    """Tell which particle each pick of one micrograph hits.
 
     In order of decreasing score (equal scores: as given), each pick takes, of the particles not yet taken whose
     box overlaps its own by more than the threshold, the one it overlaps most (equal overlaps: the first
@@ -36,7 +54,7 @@ def match_picks(
     Returns
     -------
     ndarray
-        ``(n,)``, True for hits, in the order of `picks`.
+        ``(n,)`` index of the particle, or :data:`NO_PARTICLE`, in the order of `picks`.
 
     Raises
     ------
@@ -60,7 +78,7 @@ def match_picks(
     last = np.searchsorted(sorted_x, picks[:, 0] + float(box_px), side="right")
     centres = particles.astype(np.float64)
     taken = np.zeros(len(particles), dtype=np.bool_)
-    hits = np.zeros(len(picks), dtype=np.bool_)
+    matched = np.full(len(picks), NO_PARTICLE, dtype=np.int64)
     for pick in np.argsort(-scores, kind="stable"):
         near = by_x[first[pick] : last[pick]]
         near = np.sort(near[~taken[near]])
@@ -69,8 +87,9 @@ def match_picks(
         iou = _square_iou(picks[pick].astype(np.float64) - centres[near], float(box_px))
         best = int(iou.argmax())
         if iou[best] > iou_threshold:
-            taken[near[best]] = hits[pick] = True
-    return hits
+            taken[near[best]] = True
+            matched[pick] = near[best]
+    return matched
 
 
 def _square_iou(offsets: NDArray[np.float64], side: float) -> NDArray[np.float64]:

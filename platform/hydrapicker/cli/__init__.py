@@ -15,6 +15,7 @@ COMMANDS = {
     "contribute": "Train a head for one more dataset on the registered trunk.",
     "heads": "List the heads in the registry.",
     "pick": "Pick particles on micrographs with a head.",
+    "inspect": "Look at picks in a browser, choose a threshold, and apply the choice.",
     "convert": "Convert picks from one program's files to another's.",
     "evaluate": "Compare picks with particles.",
     "demo": "Do all of it in minutes on simulated micrographs.",

@@ -1,166 +1,131 @@
-"""Pick files judged against particle files, by the paper's protocol."""
+"""Pick files judged against particle files, by the protocol of docs/evaluation.md."""
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hydrapicker.errors import InvalidInputError, ParticlesError
-from hydrapicker.files import (
-    MicrographHeader,
-    Particles,
-    micrograph_stem,
-    read_header,
-    read_particles,
-    to_program_convention,
-)
-from hydrapicker.files.micrographs import is_tiff
-from hydrapicker_core.metrics import DEFAULT_IOU_THRESHOLD, Metrics, MicrographResult, score_picks, summarise
+from hydrapicker.errors import ParticlesError
+from hydrapicker.evaluation.config import EvaluateConfig
+from hydrapicker.evaluation.judged import UNSCORED, Evaluation, ends, judge_picks
+from hydrapicker.evaluation.pickfiles import PickFile, pixel_size_of
+from hydrapicker.files import Particles
+from hydrapicker_core.bootstrap import Interval, bootstrap_difference, drawn_average_precision
+from hydrapicker_core.metrics import MicrographResult
 
-_SAME_PIXEL_SIZE = 1e-4
-"""Pixel sizes that differ by no more than this share are one, written with more or fewer digits."""
+__all__ = ["Comparison", "Difference", "EvaluateConfig", "Evaluation", "evaluate_picks"]
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
-    """Compare picks with particles: AP, AUROC, best F1, precision and recall.
+class Difference:
+    """AP of picker `new` minus that of picker `old`, its interval over the same micrographs for both."""
+
+    new: str
+    old: str
+    ap: Interval
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"new": self.new, "old": self.old, "ap": self.ap.estimate, "interval": ends(self.ap)}
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Pickers judged on the same micrographs.
 
     Attributes:
-        picks: Pick file (.star, .box, .csv), a folder with one per micrograph, or a quoted pattern.
-        particles: File or folder with the true particles.
-        diameter_angstrom: The particle's diameter, which is the side of the box around picks and particles.
-        pixel_size_angstrom: Of the micrographs; by default what the files, or the micrographs they name, say.
-        iou_threshold: Overlap above which a pick is a hit.
-        threshold: Score at which precision, recall and F1 are read; by default that of the best F1.
-        all_micrographs: Also count particles of micrographs that the picks do not mention, as missed.
-        json: Print JSON instead of a table.
+        pickers: Each picker's result, by name.
+        differences: Of each picker from the one given before it, both with scores and a defined AP.
+        files: Picks by picker, and the particles, as they name the micrographs.
+        particles: The file of particles.
     """
 
-    picks: Path
-    particles: Path
-    diameter_angstrom: float
-    pixel_size_angstrom: float | None = None
-    iou_threshold: float = DEFAULT_IOU_THRESHOLD
-    threshold: float | None = None
-    all_micrographs: bool = False
-    json: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("diameter_angstrom", "pixel_size_angstrom"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise InvalidInputError(f"{name} {value} is not positive: give it in Angstrom")
-        if not 0 <= self.iou_threshold < 1:
-            raise InvalidInputError(f"iou_threshold {self.iou_threshold} is not in [0, 1): give 0.6, as the paper")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The result of a comparison.
-
-    Attributes:
-        metrics: Over all micrographs compared, picks ranked together.
-        compared: Names of the micrographs that were compared.
-        unpicked: Micrographs with particles that the picks do not mention.
-        box_px: Side of the boxes, in pixels of the micrographs.
-    """
-
-    metrics: Metrics
-    compared: tuple[str, ...]
-    unpicked: tuple[str, ...]
-    box_px: float
+    pickers: dict[str, Evaluation]
+    differences: tuple[Difference, ...]
+    files: dict[str, PickFile]
+    particles: PickFile
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; what is undefined is None."""
-        return {**self.metrics.as_dict(), "box_px": self.box_px, "unpicked_micrographs": list(self.unpicked)}
+        return {
+            "format_version": 1,
+            "pickers": {name: each.as_dict() for name, each in self.pickers.items()},
+            "differences": [each.as_dict() for each in self.differences],
+        }
 
 
-def evaluate_picks(config: EvaluateConfig) -> Evaluation:
-    """Compare a picker's files with the truth.
+def evaluate_picks(config: EvaluateConfig) -> Comparison:
+    """Compare pickers' files with the truth.
+
+    Compared are the micrographs that any of the pickers mentions, or all with particles if so asked; a picker that
+    does not mention one of them has no picks there.
 
     Raises:
         ParticlesError: For files that cannot be used, without scores, or of other micrographs.
         InvalidInputError: When no pixel size is known.
     """
-    picks, particles = _File.read(config.picks), _File.read(config.particles)
-    unknown = sorted(picks.by_stem.keys() - particles.by_stem.keys())
+    particles = PickFile.read(config.particles)
+    files = {name: PickFile.read(path) for name, path in config.pickers().items()}
+    mentioned = {stem for file in files.values() for stem in file.by_stem}
+    unknown = sorted(mentioned - particles.by_stem.keys())
     if unknown:
         raise ParticlesError(
-            f"{config.particles} holds no particles for {len(unknown)} of {len(picks.by_stem)} picked micrographs "
+            f"{config.particles} holds no particles for {len(unknown)} of {len(mentioned)} picked micrographs "
             f"({', '.join(unknown[:3])}): evaluate only micrographs whose particles are known"
         )
-    unpicked = tuple(sorted(particles.by_stem.keys() - picks.by_stem.keys()))
-    compared = tuple(sorted(particles.by_stem if config.all_micrographs else picks.by_stem))
-    pixel_size = config.pixel_size_angstrom or _pixel_size(picks, particles)
-    box_px = config.diameter_angstrom / pixel_size
-    results = []
-    for stem in compared:
-        if stem in unpicked:
-            found = Particles(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
-        else:
-            found = picks.in_rows_of(particles, stem)
-        if found.score is None:
-            raise ParticlesError(f"{config.picks}: the picks of {stem} have no scores (rlnAutopickFigureOfMerit)")
-        results.append(MicrographResult(found.xy, found.score, particles.by_stem[stem].xy, box_px))
-    metrics = summarise(score_picks(results, config.iou_threshold), len(results), config.threshold)
-    return Evaluation(metrics, compared, unpicked, box_px)
-
-
-@dataclass(frozen=True, eq=False)
-class _File:
-    """What a file of picks or particles says, by the micrographs' stems, and how it names the micrographs."""
-
-    path: Path
-    by_stem: dict[str, Particles]
-    names: dict[str, str]
-
-    @classmethod
-    def read(cls, path: Path) -> "_File":
-        named = read_particles(path)
-        names: dict[str, str] = {}
-        for name in named:
-            stem = micrograph_stem(name)
-            if stem in names:
-                raise ParticlesError(f"{path}: two micrographs are called {stem}: evaluate their folders one by one")
-            names[stem] = name
-        return cls(path, {stem: named[name] for stem, name in names.items()}, names)
-
-    def headers(self, stems: Iterable[str]) -> Iterator[MicrographHeader]:
-        """Of the micrographs themselves, as far as they are where the file says."""
-        # A STAR file names its micrographs relative to its own folder, or to the one it is used from.
-        candidates = (folder / self.names[stem] for stem in stems for folder in (self.path.parent, Path()))
-        return (read_header(path) for path in candidates if path.is_file())
-
-    def in_rows_of(self, other: "_File", stem: str) -> Particles:
-        """A micrograph's picks, with y counted as the other file counts it."""
-        own, wanted = self.by_stem[stem], other.by_stem[stem].convention
-        name = next((file.names[stem] for file in (self, other) if is_tiff(file.names[stem])), None)
-        if own.convention is wanted or name is None:
-            return own
-        header = next((header for file in (self, other) for header in file.headers([stem])), None)
-        if header is None:
-            raise ParticlesError(
-                f"{self.path} and {other.path} count the rows of {name} from opposite ends, as STAR and CSV files do "
-                f"for TIFF, and its height is not known: give both as STAR files, or put {name} where they name it"
-            )
-        # A flip is its own inverse: from either convention to the other.
-        return replace(own, xy=to_program_convention(own.xy, name, header.height), convention=wanted)
-
-
-def _pixel_size(*files: _File) -> float:
-    stated = {each.pixel_size_angstrom for file in files for each in file.by_stem.values()}
-    if stated <= {None}:
-        stated = {header.pixel_size_angstrom for file in files for header in file.headers(file.names)}
-    sizes = sorted(size for size in stated if size is not None)
-    if not sizes:
-        paths = " nor ".join(str(file.path) for file in files)
-        raise InvalidInputError(f"neither {paths} states a pixel size: give --pixel-size-angstrom")
-    if sizes[-1] > sizes[0] * (1 + _SAME_PIXEL_SIZE):
-        raise InvalidInputError(
-            f"the files state different pixel sizes ({', '.join(f'{s:g}' for s in sizes)} Angstrom): "
-            "give --pixel-size-angstrom"
+    compared = sorted(particles.by_stem if config.all_micrographs else mentioned)
+    if not compared:
+        raise ParticlesError(
+            f"{', '.join(str(file.path) for file in files.values())}: no micrograph to compare: give a folder of files "
+            "per micrograph, or --all-micrographs to count every particle as missed"
         )
-    return sizes[0]
+    pixel_size = config.pixel_size_angstrom or pixel_size_of(*files.values(), particles)
+    pickers = {name: _judged(file, particles, compared, pixel_size, config) for name, file in files.items()}
+    return Comparison(pickers, _differences(pickers, config), files, particles)
+
+
+def _judged(
+    file: PickFile, particles: PickFile, compared: list[str], pixel_size: float, config: EvaluateConfig
+) -> Evaluation:
+    box_px = config.diameter_angstrom / pixel_size
+    scored = not config.unscored or any(each.score is not None for each in file.by_stem.values())
+    results = {}
+    for stem in compared:
+        found = file.in_rows_of(particles, stem) if stem in file.by_stem else _NOTHING
+        score = _scores(file.path, stem, found, scored)
+        results[stem] = MicrographResult(found.xy, score, particles.by_stem[stem].xy, box_px)
+    unpicked = tuple(sorted(particles.by_stem.keys() - file.by_stem.keys()))
+    return judge_picks(
+        results, pixel_size, config.iou_threshold, config.threshold, unpicked, config.bootstrap(), scored
+    )
+
+
+_NOTHING = Particles(np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+
+
+def _scores(path: Path, stem: str, picks: Particles, scored: bool) -> np.ndarray:
+    if not scored:
+        return np.full(len(picks.xy), UNSCORED, np.float32)
+    if picks.score is not None:
+        return picks.score
+    if len(picks.xy) == 0:
+        return np.zeros(0, np.float32)
+    raise ParticlesError(
+        f"{path}: the picks of {stem} have no scores (rlnAutopickFigureOfMerit), which AP and AUROC rank by: give "
+        "files with scores, or --unscored for precision, recall and F1 alone"
+    )
+
+
+def _differences(pickers: dict[str, Evaluation], config: EvaluateConfig) -> tuple[Difference, ...]:
+    ranked = {name: each for name, each in pickers.items() if each.scored and not math.isnan(each.metrics.ap)}
+    return tuple(
+        Difference(
+            new,
+            old,
+            bootstrap_difference(ranked[new].parts(), ranked[old].parts(), drawn_average_precision, config.bootstrap()),
+        )
+        for old, new in pairwise(ranked)
+    )

@@ -13,7 +13,7 @@ from hydrapicker.files import FORMATS, Particles, write_picks, write_picks_of_on
 from hydrapicker.files.formats import FormatName
 from hydrapicker.files.star import write_autopick_list
 from hydrapicker.picking.picker import Picks
-from hydrapicker_core.detection import SCORE_FLOOR
+from hydrapicker.picking.record import ALL_PICKS
 
 __all__ = ["Outputs", "PickedMicrograph"]
 
@@ -29,11 +29,13 @@ class PickedMicrograph:
     Attributes:
         name: The micrograph, as files shall name it.
         picks: Those at or above the threshold, in stored rows.
+        all_picks: The doubtful ones too.
         files: What was written of this micrograph alone, by format.
     """
 
     name: str
     picks: Particles
+    all_picks: Particles
     files: Mapping[FormatName, Path]
 
 
@@ -48,17 +50,13 @@ class Outputs:
         if not self.formats:
             raise InvalidInputError(f"no formats given: give some of {', '.join(FORMATS)}")
 
-    def floor(self, threshold: float) -> float:
-        """The least score of picks that these formats have room for, where ``threshold`` is asked for."""
-        return min(threshold, SCORE_FLOOR) if set(self.formats) & set(_WITH_DOUBTFUL) else threshold
-
     def write_micrograph(self, name: str, shape: tuple[int, int], picks: Picks, threshold: float) -> PickedMicrograph:
         """Write one micrograph's own files, each all or nothing.
 
         Args:
             name: The micrograph, as files shall name it.
             shape: Its (height, width) in pixels.
-            picks: All of at least ``floor(threshold)``.
+            picks: All that are kept, doubtful ones too.
             threshold: What picks need to be written to formats that hold no doubtful ones.
 
         Raises:
@@ -73,7 +71,7 @@ class Outputs:
             path = write_picks_of_one(form, self._folder_of(form), name, part)
             if path is not None:
                 files[form] = path
-        return PickedMicrograph(name, chosen, files)
+        return PickedMicrograph(name, chosen, everything, files)
 
     def write_combined(self, micrographs: Sequence[PickedMicrograph]) -> tuple[Path, ...]:
         """Write the files that hold, or list, the picks of all micrographs; returns what to show to users.
@@ -81,6 +79,7 @@ class Outputs:
         Raises:
             OutputError: When a file cannot be written.
         """
+        write_picks("star", self.folder / ALL_PICKS, {each.name: each.all_picks for each in micrographs})
         particles = {each.name: each.picks for each in micrographs}
         written = []
         for form in dict.fromkeys(self.formats):

@@ -1,5 +1,8 @@
 """Picks drawn on their micrograph, as a PNG worth looking at."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,23 @@ _FONT_SHARE = 1 / 45
 _LEAST_WIDTH_FOR_BAR_PX = 300
 
 
+class Shape(StrEnum):
+    """What is drawn around a place: all are as large as a particle but the cross."""
+
+    CIRCLE = "circle"
+    SQUARE = "square"
+    CROSS = "cross"
+
+
+@dataclass(frozen=True, eq=False)
+class Marks:
+    """Places to be marked alike: float32 ``(n, 2)``, x then y, in the image's pixels."""
+
+    xy: NDArray[np.float32]
+    colour: tuple[int, int, int]
+    shape: Shape
+
+
 def draw_overlay(
     path: Path,
     image: NDArray[np.float32],
@@ -42,6 +62,20 @@ def draw_overlay(
         pixel_size_angstrom: Of the image, for a scale bar; None for no bar.
         particles_xy: float32 ``(m, 2)``; small red crosses.
     """
+    marks = [Marks(picks_xy, PICK_COLOUR, Shape.CIRCLE)]
+    if particles_xy is not None:
+        marks.append(Marks(particles_xy, PARTICLE_COLOUR, Shape.CROSS))
+    draw_marks(path, image, marks, diameter_px, pixel_size_angstrom)
+
+
+def draw_marks(
+    path: Path,
+    image: NDArray[np.float32],
+    marks: Sequence[Marks],
+    diameter_px: float,
+    pixel_size_angstrom: float | None = None,
+) -> None:
+    """Write a PNG of a micrograph with marks of several kinds; arguments as of :func:`draw_overlay`."""
     cropped, size = _cropped(image, diameter_px)
     picture = _grey(cropped).resize([_SUPERSAMPLING * side for side in size], Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
@@ -51,19 +85,28 @@ def draw_overlay(
     corner = np.array(picture.size) / (cropped.shape[1], cropped.shape[0]) / 2 - 0.5
     line = _LINE_PX * _SUPERSAMPLING
     radius = diameter_px / 2 * scale[0] + line / 2
-    for x, y in picks_xy * scale + corner:
-        # Rounded here, for Pillow cuts fractions off, which moves circles to the upper left.
-        edges = [round(edge) for edge in (x - radius, y - radius, x + radius, y + radius)]
-        draw.ellipse(edges, outline=PICK_COLOUR, width=line)
-    arm = radius / 3
-    for x, y in particles_xy * scale + corner if particles_xy is not None else ():
-        x, y = round(x), round(y)
-        draw.line((x - arm, y, x + arm, y), fill=PARTICLE_COLOUR, width=line // 2)
-        draw.line((x, y - arm, x, y + arm), fill=PARTICLE_COLOUR, width=line // 2)
+    for kind in marks:
+        for x, y in kind.xy * scale + corner:
+            _draw_mark(draw, (x, y), radius, kind)
     if pixel_size_angstrom is not None and size[0] >= _LEAST_WIDTH_FOR_BAR_PX:
         _draw_bar(draw, picture.size, pixel_size_angstrom / float(scale[0]))
     with atomic_write(path) as temporary:
         picture.resize(size, Image.Resampling.BOX).save(temporary, format="PNG")
+
+
+def _draw_mark(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, kind: Marks) -> None:
+    x, y = centre
+    line = _LINE_PX * _SUPERSAMPLING
+    if kind.shape is Shape.CROSS:
+        arm = radius / 3
+        x, y = round(x), round(y)
+        draw.line((x - arm, y, x + arm, y), fill=kind.colour, width=line // 2)
+        draw.line((x, y - arm, x, y + arm), fill=kind.colour, width=line // 2)
+        return
+    # Rounded here, for Pillow cuts fractions off, which moves circles to the upper left.
+    edges = [round(edge) for edge in (x - radius, y - radius, x + radius, y + radius)]
+    outline = draw.ellipse if kind.shape is Shape.CIRCLE else draw.rectangle
+    outline(edges, outline=kind.colour, width=line)
 
 
 def _cropped(image: NDArray[np.float32], diameter_px: float) -> tuple[NDArray[np.float32], tuple[int, int]]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -13,6 +13,8 @@ from hydrapicker.files.formats import FormatName
 from hydrapicker.picking.outputs import Outputs, PickedMicrograph
 from hydrapicker.picking.overlay import draw_overlay
 from hydrapicker.picking.picker import Picker, Picks, check_options
+from hydrapicker.picking.record import PickingRecord
+from hydrapicker_core.detection import MIN_DISTANCE_BOXES, SCORE_FLOOR
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.registry import HeadRegistry
 
@@ -23,7 +25,8 @@ class PickConfig:
 
     Attributes:
         files: Micrograph files, folders or quoted patterns.
-        out: Folder for the picks, and for overlays/.
+        out: Folder for the picks, for overlays/, and for all_picks.star and picking.json, from which
+            `hydrapicker inspect` lets another threshold be chosen.
         head: Name of the head, with @ALIAS for another than the champion.
         version: Version of the head; by default its champion.
         diameter_angstrom: The particle's diameter; by default that of the head's own dataset.
@@ -88,27 +91,35 @@ def pick(config: PickConfig, progress: Callable[[int, int, str], None] = lambda 
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise InvalidInputError(f"two micrographs are called {twice}: pick their folders one by one")
     picker = Picker(HeadRegistry().load(config.head, config.version))
-    picker.diameter_or_own(config.diameter_angstrom)  # or every micrograph would be read only to be refused
-    threshold, outputs = picker.threshold_or_own(config.threshold), Outputs(config.out, config.formats)
+    record, outputs = _record(picker, config), Outputs(config.out, config.formats)
     picked: list[PickedMicrograph] = []
     failed: dict[Path, str] = {}
     for done, path in enumerate(paths):
         progress(done, len(paths), path.name)
         try:
             micrograph = read_micrograph(path)
-            picks = _pick_one(picker, micrograph, config, outputs.floor(threshold))
+            picks = _pick_one(picker, micrograph, config, record.least_score)
         except InvalidInputError as error:
             failed[path] = str(error)
             continue
-        picked.append(outputs.write_micrograph(str(path), micrograph.image.shape, picks, threshold))
+        picked.append(outputs.write_micrograph(str(path), micrograph.image.shape, picks, record.threshold))
         if config.overlay:
-            _draw(config, micrograph, picks.above(threshold))
+            _draw(config, micrograph, picks.above(record.threshold))
     if not picked:
         raise HydraPickerError(next(iter(failed.values())))
     written = outputs.write_combined(picked)
+    replace(record, micrographs=tuple(each.name for each in picked)).write(config.out)
     progress(len(paths), len(paths), "done")
     counts = {Path(each.name): len(each.picks.xy) for each in picked}
     return PickReport(f"{picker.name} version {picker.version}", counts, written, failed)
+
+
+def _record(picker: Picker, config: PickConfig) -> PickingRecord:
+    diameter, threshold = picker.diameter_or_own(config.diameter_angstrom), picker.threshold_or_own(config.threshold)
+    distance = MIN_DISTANCE_BOXES * diameter if config.min_distance_angstrom is None else config.min_distance_angstrom
+    return PickingRecord(
+        picker.name, picker.version, threshold, min(threshold, SCORE_FLOOR), distance, diameter, micrographs=()
+    )
 
 
 def _pick_one(picker: Picker, micrograph: Micrograph, config: PickConfig, threshold: float) -> Picks:

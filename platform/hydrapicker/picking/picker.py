@@ -71,9 +71,9 @@ class Picks:
         return self.xy[:, 1]
 
     def above(self, threshold: float) -> "Picks":
-        """Those with a score of at least ``threshold``."""
-        kept = self.score >= threshold
-        return replace(self, xy=self.xy[kept], score=self.score[kept])
+        """Those whose score is at least `threshold`, compared as float32 like the scores."""
+        kept = int(np.count_nonzero(self.score >= np.float32(threshold)))  # the most confident come first
+        return replace(self, xy=self.xy[:kept], score=self.score[:kept])
 
     @property
     def diameter_px(self) -> float:
@@ -136,7 +136,7 @@ class Picker:
         return self.diameter_angstrom
 
     def threshold_or_own(self, threshold: float | None) -> float:
-        """``threshold``, or where it is None what the head's record recommends, or else 0.5."""
+        """The threshold given, or else what the head's record recommends, or else 0.5."""
         if threshold is not None:
             return threshold
         return _DEFAULT_THRESHOLD if self.threshold is None else self.threshold

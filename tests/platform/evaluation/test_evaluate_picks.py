@@ -43,7 +43,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def evaluate(picks: str, particles: str, **options: object) -> Evaluation:
-    return evaluate_picks(EvaluateConfig(Path(picks), Path(particles), DIAMETER, **options))
+    (found,) = evaluate_picks(EvaluateConfig((picks,), Path(particles), DIAMETER, **options)).pickers.values()
+    return found
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:

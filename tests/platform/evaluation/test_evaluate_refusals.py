@@ -31,7 +31,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def evaluate(picks: str, particles: str, **options: object) -> Evaluation:
-    return evaluate_picks(EvaluateConfig(Path(picks), Path(particles), DIAMETER, **options))
+    (found,) = evaluate_picks(EvaluateConfig((picks,), Path(particles), DIAMETER, **options)).pickers.values()
+    return found
 
 
 def test_picks_on_unknown_micrographs_are_refused(here: Path) -> None:
@@ -89,4 +90,4 @@ def test_different_pixel_sizes_are_refused_and_one_written_in_two_ways_is_not(he
 )
 def test_a_config_that_makes_no_sense_is_refused(options: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(options))):
-        EvaluateConfig(**({"picks": Path("p"), "particles": Path("t"), "diameter_angstrom": 1.0} | options))
+        EvaluateConfig(**({"picks": ("p",), "particles": Path("t"), "diameter_angstrom": 1.0} | options))

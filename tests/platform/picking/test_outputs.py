@@ -11,8 +11,8 @@ import tifffile
 from hydrapicker import load_head
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.files import FORMATS, match_to_micrographs, read_header, read_particles
-from hydrapicker.picking.outputs import Outputs
 from hydrapicker.picking.pick import PickConfig, PickReport, pick
+from hydrapicker.picking.record import PickingRecord
 
 PIXEL = 1.9
 ALL = tuple(FORMATS)
@@ -32,6 +32,7 @@ def report(here: Path, image: np.ndarray) -> PickReport:
 def test_every_format_has_its_place(report: PickReport, here: Path) -> None:
     found = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*") if path.is_file())
     assert found == sorted([
+        "all_picks.star", "picking.json",
         "autopick.star", "micrographs/a_autopick.star", "micrographs/b_autopick.star", "picks.star",
         "box/a.box", "box/b.box", "cbox/a.cbox", "cbox/b.cbox", "cs/picks.cs", "cs/picks.csg",
         "topaz/picks.txt", "csv/picks.csv", "parquet/picks.parquet",
@@ -66,16 +67,21 @@ def test_every_format_holds_the_same_picks_and_cbox_the_doubtful_ones_too(
                 assert part.box_px == pytest.approx(42 / PIXEL, abs=0.5 if place.name == "box" else 1e-3)
 
 
-def test_the_floor_is_low_only_where_a_format_has_room_for_doubt() -> None:
-    assert Outputs(Path("out"), ("star", "csv")).floor(0.6) == 0.6
-    assert Outputs(Path("out"), ("star", "cbox")).floor(0.6) == 0.01
-    assert Outputs(Path("out"), ("cbox",)).floor(0.001) == 0.001
+def test_all_picks_begin_at_the_lower_of_threshold_and_floor(here: Path, image: np.ndarray) -> None:
+    tifffile.imwrite("m.tif", image)
+    for threshold, least in ((0.6, 0.01), (0.001, 0.001)):
+        pick(PickConfig(("m.tif",), Path("out"), head="any", pixel_size_angstrom=PIXEL, threshold=threshold))
+        assert PickingRecord.read(Path("out")).least_score == least
+        scores = read_particles("out/all_picks.star")["m.tif"].score
+        expected = load_head("any").pick(image, pixel_size_angstrom=PIXEL, threshold=least).score
+        np.testing.assert_allclose(scores, expected, rtol=1e-6)  # type: ignore[arg-type]
 
 
-def test_without_star_there_is_no_star(here: Path, image: np.ndarray) -> None:
+def test_without_star_there_is_only_what_inspect_needs(here: Path, image: np.ndarray) -> None:
     tifffile.imwrite("m.tif", image)
     pick(PickConfig(("m.tif",), Path("out"), head="any", pixel_size_angstrom=PIXEL, formats=("topaz", "topaz")))
-    assert [str(path) for path in Path("out").rglob("*.*")] == ["out/topaz/picks.txt"]
+    found = sorted(str(path) for path in Path("out").rglob("*.*"))
+    assert found == ["out/all_picks.star", "out/picking.json", "out/topaz/picks.txt"]
 
 
 def test_no_format_at_all_is_refused() -> None:

@@ -18,6 +18,7 @@ from hydrapicker.picking.pick import PickConfig, pick
 
 PIXEL = 1.9
 NAMES = ["rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit"]
+FOR_ALL = ["all_picks.star", "autopick.star", "picking.json", "picks.star"]
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_every_micrograph_gets_a_star_and_all_one_more(
     code, out, _ = run(capsys, "mics", "--head", "any", "--out", "out", "--pixel-size-angstrom", PIXEL)
     assert code == 0
     autopicks = [f"micrographs/{stem}_autopick.star" for stem in "abc"]
-    assert files_in(here / "out") == ["autopick.star", *autopicks, "picks.star"]
+    assert files_in(here / "out") == ["all_picks.star", "autopick.star", *autopicks, "picking.json", "picks.star"]
     combined = starfile.read(here / "out" / "picks.star")
     assert list(combined.columns) == ["rlnMicrographName", *NAMES, "rlnMicrographPixelSize"]
     assert f"{len(combined)} picks on 3 micrographs by any version 1: out/picks.star" in out
@@ -66,6 +67,42 @@ def test_every_micrograph_gets_a_star_and_all_one_more(
             xy = expected.xy if stem == "a" else np.stack([expected.x, 130 - expected.y], axis=1)
             np.testing.assert_allclose(one[NAMES[:2]], xy, rtol=1e-6, atol=1e-5)
             np.testing.assert_allclose(one[NAMES[2]], expected.score, rtol=1e-6)
+
+
+def test_all_picks_lie_beside_those_above_the_threshold_with_how_they_were_made(mics: Path, here: Path) -> None:
+    pick(PickConfig(("mics",), Path("out"), head="any@challenger", pixel_size_angstrom=PIXEL))
+    record = json.loads((here / "out" / "picking.json").read_text())
+    names = ["mics/a.mrc", "mics/b.mrc", "mics/c.tif"]
+    expected = {"format_version": 1, "head": "any", "head_version": 2, "threshold": 0.6, "least_score": 0.01}
+    assert record == expected | {"min_distance_angstrom": 0.6 * 42, "diameter_angstrom": 42.0, "micrographs": names}
+    everything, chosen = (read_particles(here / "out" / name) for name in ("all_picks.star", "picks.star"))
+    for name, picks in everything.items():
+        above = picks.score >= np.float32(0.6)
+        np.testing.assert_array_equal(picks.xy[above], chosen[name].xy)
+        np.testing.assert_array_equal(picks.score[above], chosen[name].score)
+        assert 0 < above.sum() < len(above)
+        assert picks.score.min() >= np.float32(0.01)
+
+
+def test_what_pick_wrote_is_inspected_and_chosen_from(
+    mics: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the threshold that was picked with, a choice gives picks.star again; at a lower one more, also of a TIFF."""
+    run(capsys, "mics", "--head", "any@challenger", "--out", "out", "--pixel-size-angstrom", PIXEL)
+    assert main(["inspect", "out", "--out", "r.html"]) == 0
+    chosen, everything = (read_particles(here / "out" / name) for name in ("picks.star", "all_picks.star"))
+    total = sum(len(each.xy) for each in everything.values())
+    assert f"{total} picks on 3 micrographs" in capsys.readouterr().out
+    choice = {"format_version": 1, "min_distance_angstrom": 0, "excluded_micrographs": []}
+    for threshold, expected in ((0.6, chosen), (0.01, everything)):
+        (here / "choice.json").write_text(json.dumps(choice | {"threshold": threshold}))
+        assert main("inspect out --apply choice.json --out final.star".split()) == 0
+        final = read_particles("final.star")
+        assert final.keys() == expected.keys()
+        for name, each in final.items():
+            np.testing.assert_array_equal(each.xy, expected[name].xy)
+            np.testing.assert_array_equal(each.score, expected[name].score)
+    assert total > sum(len(each.xy) for each in chosen.values())
 
 
 def test_the_same_picks_are_the_same_bytes(mics: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,7 +126,7 @@ def test_one_bad_file_among_good_ones_is_left_out_and_said(
     assert "truncated" in line
     assert "picks on 2 micrographs" in out
     expected = [f"{path}" for stem in "ac" for path in (f"micrographs/{stem}_autopick.star", f"overlays/{stem}.png")]
-    assert files_in(here / "out") == sorted(["autopick.star", *expected, "picks.star"])
+    assert files_in(here / "out") == sorted([*expected, *FOR_ALL])
     assert set(read_particles(here / "out" / "picks.star")) == {"mics/a.mrc", "mics/c.tif"}
 
 
