@@ -25,7 +25,7 @@ TRAIN = (
     "--loop.batch-size 2 --stage1.epochs 1 --stage2.epochs 1 --streaming.sampling balanced --run-name from-s3"
 ).split()
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def mlflow_server(folder: Path, artifacts: str) -> Iterator[str]:
 
 
 def wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(240):
+    for _ in range(720):
         assert server.poll() is None, log.read_text()
         with suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return

@@ -37,16 +37,20 @@ def test_a_pickled_filesystem_is_the_same_one(location: Location) -> None:
     assert b"only-on-loopback" not in pickle.dumps(filesystem), "the secret key stays where it is"
 
 
+def break_off(filesystem: LocalFileSystem, path: Path) -> None:
+    with filesystem.open_output_stream(str(path)) as stream:
+        stream.write(b"half of")
+        raise KeyboardInterrupt
+
+
 def test_a_file_that_is_not_finished_leaves_the_one_before(tmp_path: Path) -> None:
     path = tmp_path / "snapshot.json"
     path.write_bytes(b"whole")
-    with pytest.raises(KeyboardInterrupt), AtomicLocalFileSystem().open_output_stream(str(path)) as stream:
-        stream.write(b"half of")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        break_off(AtomicLocalFileSystem(), path)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("snapshot.json", b"whole")]
-    with pytest.raises(KeyboardInterrupt), LocalFileSystem().open_output_stream(str(path)) as stream:
-        stream.write(b"half of")
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        break_off(LocalFileSystem(), path)
     assert path.read_bytes() == b"half of", "Arrow's own does that, which is why there is another"
 
 
