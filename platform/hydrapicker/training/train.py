@@ -112,7 +112,7 @@ def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun,
     folder = RunFolder(config.runs, recipe)
     folder.check()
     cluster.connect()
-    cluster.require(recipe.loop.workers, recipe.loop.threads, gpu=recipe.loop.gpu)
+    cluster.require(recipe.loop.worker_range[0], recipe.loop.threads, gpu=recipe.loop.gpu)
     tracker = TrackedRun(recipe.run_name, recipe.identity, type(config).__name__)
     lines = Progress(recipe)
     before = [0]
