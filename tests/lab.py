@@ -61,13 +61,16 @@ def process(command: Sequence[object], folder: Path, **environment: str) -> Iter
 @contextmanager
 def ray_cluster(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Run a Ray cluster of two CPUs on loopback; gives its address and the process above all of its processes."""
-    port, client_port = free_ports(2)
+    port, client_port, agent_port = free_ports(3)
     start = f"-m ray.scripts.scripts start --head --block --node-ip-address 127.0.0.1 --port {port} --num-cpus 2"
-    options = f"--include-dashboard false --disable-usage-stats --ray-client-server-port {client_port}"
+    options = f"--ray-client-server-port {client_port} --dashboard-agent-listen-port {agent_port} --disable-usage-stats"
+    command = [*start.split(), *options.split(), "--include-dashboard=false", "--temp-dir"]
     # A folder of its own: Ray notes in it which cluster is running, which would be a lie once it is killed.
     with (
         TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as own,
-        process([*start.split(), *options.split(), "--temp-dir", own], folder, **environment) as cluster,
+        process(
+            [*start.split(), *options.split(), "--include-dashboard=false", "--temp-dir", own], folder, **environment
+        ) as cluster,
     ):
         assert cluster.stdout is not None
         until, said = "This command will now block forever", ""
