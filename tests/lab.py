@@ -68,9 +68,7 @@ def ray_cluster(folder: Path, **environment: str) -> Iterator[tuple[str, "subpro
     # A folder of its own: Ray notes in it which cluster is running, which would be a lie once it is killed.
     with (
         TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as own,
-        process(
-            [*start.split(), *options.split(), "--include-dashboard=false", "--temp-dir", own], folder, **environment
-        ) as cluster,
+        process([*command, own], folder, **environment) as cluster,
     ):
         assert cluster.stdout is not None
         until, said = "This command will now block forever", ""
