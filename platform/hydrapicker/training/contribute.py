@@ -68,7 +68,7 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
         InvalidInputError: When the dataset was prepared for another trunk.
     """
     datasets = open_datasets((config.dataset,), config.store)
-    check_datasets(datasets)
+    check_datasets(datasets, config.loop.batch_size)
     dataset = datasets[config.dataset]
     base = HeadRegistry().load(GENERIC)
     if dataset.box_px != base.trunk.metadata.input.box_px:

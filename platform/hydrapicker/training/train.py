@@ -48,7 +48,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
     datasets = open_datasets(config.datasets, config.store)
     box_px = common_box(datasets)
-    check_datasets(datasets)
+    check_datasets(datasets, config.loop.batch_size)
     key = identity(config, datasets)
     recipe = Recipe(
         run_name=config.run_name or f"train-{key[:8]}",
@@ -166,12 +166,18 @@ def common_box(datasets: Mapping[str, Dataset]) -> int:
     return next(iter(sides))
 
 
-def check_datasets(datasets: Mapping[str, Dataset]) -> None:
-    """Refuse datasets that cannot be trained on."""
+def check_datasets(datasets: Mapping[str, Dataset], batch_size: int) -> None:
+    """Refuse datasets that cannot be trained on in minibatches of this size."""
     for name, dataset in datasets.items():
         for split in ("train", "val", "test"):
             if len(dataset.split(split)) == 0:
                 raise InvalidInputError(f"dataset {name} has no {split} micrographs: ingest it with more micrographs")
+        there = len(dataset.split("train"))
+        if batch_size > there:
+            raise InvalidInputError(
+                f"batch_size {batch_size} is larger than dataset {name}, which has {there} train micrographs: give "
+                f"--loop.batch-size {there} or less"
+            )
         if not dataset.rows.particle_counts[dataset.split("train")].any():
             raise InvalidInputError(f"dataset {name} has no particles to train on: ingest it with labelled ones")
 
