@@ -11,6 +11,7 @@ import yaml
 from hydrapicker import cluster
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.storage.location import from_any_folder
+from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.config import TrainConfig
@@ -19,6 +20,7 @@ from hydrapicker.training.progress import Progress
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.run import Trained, run_recipe
 from hydrapicker_core.network import GENERIC
+from hydrapicker_registry.connection import default_tracking_uri, open_client
 from hydrapicker_registry.errors import RegistryError
 from hydrapicker_registry.registry import HeadRegistry
 
@@ -46,7 +48,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
     """
     if not config.datasets:
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
-    datasets = open_datasets(config.datasets, config.store)
+    datasets = open_datasets(config.datasets, config.store, RetryBudget(config.streaming.retry_seconds))
     box_px = common_box(datasets)
     check_datasets(datasets, config.loop.batch_size)
     key = identity(config, datasets)
@@ -111,6 +113,8 @@ def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun,
     # What can be refused is refused before anything is written.
     folder = RunFolder(config.runs, recipe)
     folder.check()
+    open_client(default_tracking_uri())
+    cluster.require_here(recipe.loop.worker_range[0], recipe.loop.threads)
     cluster.connect()
     cluster.require(recipe.loop.worker_range[0], recipe.loop.threads, gpu=recipe.loop.gpu)
     tracker = TrackedRun(recipe.run_name, recipe.identity, type(config).__name__)
@@ -148,13 +152,17 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def open_datasets(names: tuple[str, ...], store: str | None) -> dict[str, Dataset]:
+def open_datasets(
+    names: tuple[str, ...],
+    store: str | None,
+    retry: RetryBudget = RetryBudget(),  # noqa: B008 (it is frozen)
+) -> dict[str, Dataset]:
     """The named datasets of a store, refusing names given twice and the generic head's."""
     if GENERIC in names:
         raise InvalidInputError(f"{GENERIC!r} is the generic head's name and no dataset's: leave it out")
     if len(set(names)) < len(names):
         raise InvalidInputError(f"a dataset is named twice in {' '.join(names)}: give each once")
-    return Store(store).open_all(dict.fromkeys(names))
+    return Store(store, retry).open_all(dict.fromkeys(names))
 
 
 def common_box(datasets: Mapping[str, Dataset]) -> int:
