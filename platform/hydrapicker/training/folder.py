@@ -9,6 +9,8 @@ from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.training.recipe import Recipe
 
 _RECORD = "run.json"
+_SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""In which Ray Train names the checkpoints that count."""
 
 
 class RunFolder:
@@ -58,6 +60,19 @@ class RunFolder:
 
         filesystem, path = arrow_filesystem(self._runs)
         return {"storage_filesystem": filesystem, "storage_path": path}
+
+    def remove_leftovers(self) -> None:
+        """Remove what workers left that died while they wrote a checkpoint; only once training is over.
+
+        Before, an earlier command's workers might still be writing.
+        """
+        name = self._recipe.run_name
+        found = self._runs.read_tagged(f"{name}/{_SNAPSHOT}")
+        if found is None:
+            return
+        for entry in self._runs.names(name):
+            if entry.startswith("checkpoint_") and entry != _SNAPSHOT and entry.encode() not in found[0]:
+                self._runs.remove(f"{name}/{entry}")
 
     def _identity(self) -> str | None:
         found = self._runs.read_tagged(self._record)

@@ -51,7 +51,7 @@ def run_recipe(recipe: Recipe, runs: str, on_record: Callable[[dict[str, Any]], 
     from hydrapicker.training.board import watched_board
     from hydrapicker.training.on_ray import StopForGood, train_worker
 
-    loop = recipe.loop
+    loop, place = recipe.loop, RunFolder(runs, recipe)
     with watched_board(on_record) as board:
         trainer = TorchTrainer(
             train_worker,
@@ -59,7 +59,7 @@ def run_recipe(recipe: Recipe, runs: str, on_record: Callable[[dict[str, Any]], 
             scaling_config=scaling(loop),
             run_config=ray.train.RunConfig(
                 name=recipe.run_name,
-                **RunFolder(runs, recipe).storage(),
+                **place.storage(),
                 checkpoint_config=ray.train.CheckpointConfig(num_to_keep=loop.keep_checkpoints),
                 failure_config=ray.train.FailureConfig(max_failures=loop.max_failures),
                 callbacks=[StopForGood()],  # type: ignore[list-item]  # ray declares the callbacks of its former version
@@ -72,6 +72,7 @@ def run_recipe(recipe: Recipe, runs: str, on_record: Callable[[dict[str, Any]], 
             raise _cause(error, recipe.run_name) from error
     if result.checkpoint is None:
         raise TrainingError(f"run {recipe.run_name!r} has no epochs: give a stage at least one")
+    place.remove_leftovers()
     with result.checkpoint.as_directory() as folder:
         return read_trained(Path(folder))
 
