@@ -1,8 +1,11 @@
 """Ray: started here when no cluster is named, joined when RAY_ADDRESS names one."""
 
+import json
 import logging
 import os
 import socket
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydrapicker.errors import HydraPickerError, InvalidInputError
@@ -15,6 +18,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _KNOCK_SECONDS = 5
+_PACKAGES = ("hydrapicker", "hydrapicker_core", "hydrapicker_registry")
 
 
 class ClusterError(HydraPickerError, ConnectionError):
@@ -35,10 +39,11 @@ def connect() -> None:
         return
     address = os.environ.get("RAY_ADDRESS") or "local"
     # A container may have fewer cores than the machine, which Ray and we must count alike.
-    local: dict[str, Any] = {"include_dashboard": False, "num_cpus": available_cores()} if address == "local" else {}
+    here = {"include_dashboard": False, "num_cpus": available_cores()}
+    options: dict[str, Any] = here if address == "local" else {"runtime_env": own_packages()}
     try:
         _knock(address)
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if address == "local":
@@ -49,6 +54,24 @@ def connect() -> None:
         ) from error
 
 
+def own_packages() -> dict[str, Any]:
+    """A Ray runtime environment in which every node runs the three packages as they are here, installed there or not.
+
+    Empty in a Ray job that ships packages of its own.
+    """
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    if "py_modules" in (submitted.get("runtime_env") or {}):
+        return {}  # Ray refuses to be told twice, and they are on their way already
+    return {"py_modules": [str(Path(file).parent) for file in map(_file_of, _PACKAGES)]}
+
+
+def _file_of(package: str) -> str:
+    spec = find_spec(package)
+    assert spec is not None, package
+    assert spec.origin is not None, package
+    return spec.origin
+
+
 def _knock(address: str) -> None:
     # Ray itself goes on trying for minutes where nobody listens.
     host, _, port = address.removeprefix("ray://").rpartition(":")
@@ -56,16 +79,18 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
+def require_here(workers: int, cpus_per_worker: int) -> None:
+    """Refuse to ask this machine for more than it has, before Ray is started on it; a cluster must be asked itself."""
+    if os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
+        _check_cpus(workers, cpus_per_worker, available_cores(), "this machine")
+
+
 def require(workers: int, cpus_per_worker: int, *, gpu: bool) -> None:
     """Refuse to ask the connected cluster for more than it has."""
     import ray
 
     has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    if workers * cpus_per_worker > has.get("CPU", 0):
-        raise InvalidInputError(
-            f"{workers} workers of {cpus_per_worker} CPUs need {workers * cpus_per_worker} CPUs and Ray has "
-            f"{has.get('CPU', 0):.0f}: give fewer --loop.workers or --loop.cpus-per-worker"
-        )
+    _check_cpus(workers, cpus_per_worker, has.get("CPU", 0), "Ray")
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     largest = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
     if cpus_per_worker > largest:
@@ -77,4 +102,12 @@ def require(workers: int, cpus_per_worker: int, *, gpu: bool) -> None:
         raise InvalidInputError(
             f"{workers} workers with a GPU each were asked for and Ray has {has.get('GPU', 0):.0f} GPUs: "
             "give fewer --loop.workers, or train on CPUs without --loop.gpu"
+        )
+
+
+def _check_cpus(workers: int, cpus_per_worker: int, there: float, who: str) -> None:
+    if workers * cpus_per_worker > there:
+        raise InvalidInputError(
+            f"{workers} workers of {cpus_per_worker} CPUs need {workers * cpus_per_worker} CPUs and {who} has "
+            f"{there:.0f}: give fewer --loop.workers or --loop.cpus-per-worker"
         )

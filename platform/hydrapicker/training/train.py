@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -12,13 +11,16 @@ import yaml
 from hydrapicker import cluster
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.storage.location import from_any_folder
+from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.config import TrainConfig
+from hydrapicker.training.folder import RunFolder
 from hydrapicker.training.progress import Progress
 from hydrapicker.training.recipe import Phase, Recipe
-from hydrapicker.training.run import Trained, check_folder, claim_folder, run_recipe
+from hydrapicker.training.run import Trained, run_recipe
 from hydrapicker_core.network import GENERIC
+from hydrapicker_registry.connection import default_tracking_uri, open_client
 from hydrapicker_registry.errors import RegistryError
 from hydrapicker_registry.registry import HeadRegistry
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 _NOT_THE_RESULT = {
-    "loop": ("workers", "cpus_per_worker", "gpu", "max_failures"),
+    "loop": ("workers", "cpus_per_worker", "gpu", "max_failures", "keep_checkpoints"),
     "streaming": ("buffer_megabytes", "connections", "cache", "cache_gigabytes", "retry_seconds"),
 }
 
@@ -46,9 +48,9 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
     """
     if not config.datasets:
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
-    datasets = open_datasets(config.datasets, config.store)
+    datasets = open_datasets(config.datasets, config.store, RetryBudget(config.streaming.retry_seconds))
     box_px = common_box(datasets)
-    check_datasets(datasets)
+    check_datasets(datasets, config.loop.batch_size)
     key = identity(config, datasets)
     recipe = Recipe(
         run_name=config.run_name or f"train-{key[:8]}",
@@ -65,7 +67,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
         box_px=box_px,
     )
     with tracked(recipe, config, say) as (tracker, on_record):
-        trained = run_recipe(recipe, Path(config.runs), on_record)
+        trained = run_recipe(recipe, config.runs, on_record)
         return _register(recipe, config, datasets, trained, tracker, say)
 
 
@@ -109,9 +111,12 @@ def _register(
 def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun, Callable[[dict[str, Any]], None]]]:
     """An MLflow run around a training: config at the start, every epoch's figures, the end's status."""
     # What can be refused is refused before anything is written.
-    check_folder(recipe, Path(config.runs))
+    folder = RunFolder(config.runs, recipe)
+    folder.check()
+    open_client(default_tracking_uri())
+    cluster.require_here(recipe.loop.worker_range[0], recipe.loop.threads)
     cluster.connect()
-    cluster.require(recipe.loop.workers, recipe.loop.threads, gpu=recipe.loop.gpu)
+    cluster.require(recipe.loop.worker_range[0], recipe.loop.threads, gpu=recipe.loop.gpu)
     tracker = TrackedRun(recipe.run_name, recipe.identity, type(config).__name__)
     lines = Progress(recipe)
     before = [0]
@@ -126,7 +131,7 @@ def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun,
 
     say(f"run {recipe.run_name}")
     try:
-        claim_folder(recipe, Path(config.runs))
+        folder.claim()
         tracker.log_config({"config": asdict(config), "fingerprint": recipe.fingerprints}, config_as_yaml(config))
         yield tracker, on_record
     except BaseException as error:
@@ -147,13 +152,17 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def open_datasets(names: tuple[str, ...], store: str | None) -> dict[str, Dataset]:
+def open_datasets(
+    names: tuple[str, ...],
+    store: str | None,
+    retry: RetryBudget = RetryBudget(),  # noqa: B008 (it is frozen)
+) -> dict[str, Dataset]:
     """The named datasets of a store, refusing names given twice and the generic head's."""
     if GENERIC in names:
         raise InvalidInputError(f"{GENERIC!r} is the generic head's name and no dataset's: leave it out")
     if len(set(names)) < len(names):
         raise InvalidInputError(f"a dataset is named twice in {' '.join(names)}: give each once")
-    return Store(store).open_all(dict.fromkeys(names))
+    return Store(store, retry).open_all(dict.fromkeys(names))
 
 
 def common_box(datasets: Mapping[str, Dataset]) -> int:
@@ -165,12 +174,18 @@ def common_box(datasets: Mapping[str, Dataset]) -> int:
     return next(iter(sides))
 
 
-def check_datasets(datasets: Mapping[str, Dataset]) -> None:
-    """Refuse datasets that cannot be trained on."""
+def check_datasets(datasets: Mapping[str, Dataset], batch_size: int) -> None:
+    """Refuse datasets that cannot be trained on in minibatches of this size."""
     for name, dataset in datasets.items():
         for split in ("train", "val", "test"):
             if len(dataset.split(split)) == 0:
                 raise InvalidInputError(f"dataset {name} has no {split} micrographs: ingest it with more micrographs")
+        there = len(dataset.split("train"))
+        if batch_size > there:
+            raise InvalidInputError(
+                f"batch_size {batch_size} is larger than dataset {name}, which has {there} train micrographs: give "
+                f"--loop.batch-size {there} or less"
+            )
         if not dataset.rows.particle_counts[dataset.split("train")].any():
             raise InvalidInputError(f"dataset {name} has no particles to train on: ingest it with labelled ones")
 

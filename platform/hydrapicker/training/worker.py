@@ -1,14 +1,8 @@
 """What every training process runs: load, step, validate, save, report."""
 
 import math
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import ray
-import ray.train
-import ray.train.torch
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
@@ -28,24 +22,23 @@ from hydrapicker.training.epochs import Epochs
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.record import EpochRecord, Tally, Validation, seed_of
 from hydrapicker.training.schedule import learning_rate
+from hydrapicker.training.session import Session
 from hydrapicker.training.step import Step, finite_norms
 from hydrapicker.training.validation import validate
 from hydrapicker_core.network import MultiHeadNetwork, channels_last, load_weights, multi_head_from_single
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """Entry point of a Ray Train worker; `config` holds the recipe and the board that progress is posted to."""
-    Worker(config["recipe"], config["board"]).run()
-
-
 class Worker:
-    """One rank of a training run."""
+    """One rank of a training run.
 
-    def __init__(self, recipe: Recipe, board: Any) -> None:
-        context = ray.train.get_context()
-        self.recipe, self.board = recipe, board
-        self.rank, self.world = context.get_world_rank(), context.get_world_size()
-        self.device = ray.train.torch.get_device()
+    Args:
+        recipe: What to train.
+        session: This rank's place, the checkpoint to go on from, and where epochs are reported.
+    """
+
+    def __init__(self, recipe: Recipe, session: Session) -> None:
+        self.recipe, self.session = recipe, session
+        self.rank, self.world, self.device = session.rank, session.world, session.device
         torch.set_num_threads(recipe.loop.threads)
         retry = RetryBudget(recipe.streaming.retry_seconds)
         self.datasets: dict[str, Dataset] = Store(recipe.store, retry).open_all(recipe.datasets, whole=True)
@@ -56,24 +49,13 @@ class Worker:
 
     def run(self) -> None:
         """Train what is left of the recipe."""
-        checkpoint = ray.train.get_checkpoint()
-        with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
-            if folder:
-                self._restore(Path(folder))
-            for index in range(self.progress.phase, len(self.recipe.phases)):
-                self._run_phase(index, Path(folder) if folder and index == self.progress.phase else None)
+        resumed = self._resume()
+        for index in range(self.progress.phase, len(self.recipe.phases)):
+            phase = self.recipe.phases[index]
+            self._train(phase, resumed or self._begin(index, phase))
+            resumed = None
 
-    def _run_phase(self, index: int, resumed_from: Path | None) -> None:
-        phase = self.recipe.phases[index]
-        if resumed_from is None:
-            self.progress = Progress(phase=index, history=self.progress.history)
-            self.network = self._network_of(phase)
-            self.best = _copy(self.network)
-            if index > 0 or self.recipe.initial:  # a phase never ends worse than it began
-                self.progress.best_loss = self._validation(phase).loss
-        step = self._step(phase)
-        if resumed_from is not None and self.progress.epoch > 0:
-            load_optimiser(resumed_from, step.optimiser)
+    def _train(self, phase: Phase, step: Step) -> None:
         while self.progress.epoch < phase.stage.epochs:
             record = self._train_epoch(phase, step)
             self.progress.epoch += 1
@@ -138,16 +120,36 @@ class Worker:
     def _save_and_report(self, record: EpochRecord, optimiser: torch.optim.Optimizer) -> None:
         record.best_epoch = self.progress.best_epoch
         self.progress.history.append(record.as_dict())
-        metrics = {"phase": self.progress.phase, "epoch": self.progress.epoch}
-        if self.rank != 0:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            save_checkpoint(Path(folder), self.progress, self.network.state_dict(), self.best, optimiser)
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-        ray.get(self.board.post.remote(self.progress.history[-1]))
 
-    # --- building and restoring ---
+        def save(folder: Path) -> None:
+            save_checkpoint(folder, self.progress, self.network.state_dict(), self.best, optimiser)
+
+        self.session.report(self.progress.history[-1], save)
+
+    # --- beginning and going on ---
+
+    def _begin(self, index: int, phase: Phase) -> Step:
+        """Start a phase from the best weights of the one before."""
+        self.progress = Progress(phase=index, history=self.progress.history)
+        self.network = self._network_of(phase)
+        self.best = _copy(self.network)
+        if index > 0 or self.recipe.initial:  # a phase never ends worse than it began
+            self.progress.best_loss = self._validation(phase).loss
+        return self._step(phase)
+
+    def _resume(self) -> Step | None:
+        """Go on from the session's checkpoint, if it has one; it is let go of before training goes on."""
+        with self.session.resumed() as folder:
+            if folder is None:
+                return None
+            self.progress = load_progress(folder)
+            phase = self.recipe.phases[self.progress.phase]
+            self.network = self._network_of(phase)
+            self.network.load_state_dict(load_weights_of(folder, "network"))
+            self.best = load_weights_of(folder, "best")
+            step = self._step(phase)
+            load_optimiser(folder, step.optimiser)
+            return step
 
     def _first_network(self) -> MultiHeadNetwork:
         torch.manual_seed(seed_of(self.recipe.loop.seed, "weights"))
@@ -161,12 +163,6 @@ class Worker:
             return self.network
         network = multi_head_from_single(self.network, phase.heads)
         return channels_last(network.to(self.device))
-
-    def _restore(self, folder: Path) -> None:
-        self.progress = load_progress(folder)
-        self.network = self._network_of(self.recipe.phases[self.progress.phase])
-        self.network.load_state_dict(load_weights_of(folder, "network"))
-        self.best = load_weights_of(folder, "best")
 
     def _step(self, phase: Phase) -> Step:
         self.network.requires_grad_(not phase.frozen)
