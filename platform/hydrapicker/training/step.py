@@ -22,7 +22,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.streaming.loader import Batch
-from hydrapicker_core.bias_loss import add_bias_gradient
+from hydrapicker_core.bias_loss import BiasGradient
 from hydrapicker_core.losses import DetectionLoss, LossConfig, detection_loss
 from hydrapicker_core.network import CELL_PX, MultiHeadNetwork
 
@@ -35,10 +35,12 @@ class StepResult:
         losses: Of this rank's minibatches.
         gradient_norm: Of the data's gradient, averaged over the step's minibatches, before it was clipped; over the
             trunk and the heads touched, and the same on every rank.
+        bytes_averaged: Of gradients that this rank handed over to be averaged with the other ranks'.
     """
 
     losses: list[DetectionLoss]
     gradient_norm: Tensor
+    bytes_averaged: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +95,11 @@ class Step:
             losses.append(loss)
         if not batches:
             self._idle()
-        self._average_heads(touched)
+        averaged = self._trunk_bytes + self._average_heads(touched)
         norm = self._clip(touched)
-        add_bias_gradient(self._dataset_heads, self._generic, self.loss.lambda_bias, self.loss.bias_form)
+        self._bias_gradient.add()
         self.optimiser.step()
-        return StepResult(losses, norm)
+        return StepResult(losses, norm, averaged)
 
     def _forward(self, batch: Batch, head: str) -> DetectionLoss:
         device = next(self.network.parameters()).device
@@ -118,9 +120,10 @@ class Step:
             image = torch.zeros(1, 1, CELL_PX, CELL_PX, device=parameter.device, dtype=parameter.dtype)
             torch.autograd.backward(self.trunk(image).sum() * 0)
 
-    def _average_heads(self, touched: Sequence[str]) -> None:
+    def _average_heads(self, touched: Sequence[str]) -> int:
+        """Average the gradients of the heads touched, and return how many bytes they are."""
         if self.world == 1:
-            return
+            return 0
         gradients = []
         for parameter in (p for name in touched for p in self.network.head(name).parameters()):
             if parameter.grad is None:
@@ -132,6 +135,7 @@ class Step:
         for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             # Copied, not viewed: a gradient must lie in memory as its weights do, or the fused optimiser mixes them up.
             gradient.copy_(part.view_as(gradient))
+        return flat.nbytes
 
     def _clip(self, touched: Sequence[str]) -> Tensor:
         """Clip the data's gradient, equal on all ranks by now, and return the norm it had."""
@@ -142,15 +146,18 @@ class Step:
             clip_grads_with_norm_(parameters, self.clip_norm, norm)
         return norm
 
-    # Gathered once: walking through the modules of all heads in every step would be time that grows with them.
+    @cached_property
+    def _trunk_bytes(self) -> int:
+        if not isinstance(self.trunk, DistributedDataParallel):
+            return 0
+        return sum(p.nbytes for p in self.trunk.parameters() if p.requires_grad)
 
     @cached_property
-    def _dataset_heads(self) -> list[list[nn.Parameter]]:
-        return [list(head.parameters()) for head in self.network.dataset_heads()]
-
-    @cached_property
-    def _generic(self) -> list[nn.Parameter]:
-        return list(self.network.generic.parameters())
+    def _bias_gradient(self) -> BiasGradient:
+        # Gathered once: walking through the modules of all heads in every step would be time that grows with them.
+        heads = [list(head.parameters()) for head in self.network.dataset_heads()]
+        generic = list(self.network.generic.parameters())
+        return BiasGradient(heads, generic, self.loss.lambda_bias, self.loss.bias_form)
 
 
 def finite_norms(norms: Sequence[Tensor]) -> list[float]:

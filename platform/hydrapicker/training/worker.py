@@ -28,7 +28,7 @@ from hydrapicker.training.epochs import Epochs
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.record import EpochRecord, Tally, Validation, seed_of
 from hydrapicker.training.schedule import learning_rate
-from hydrapicker.training.step import Step, finite_norms
+from hydrapicker.training.step import Step
 from hydrapicker.training.validation import validate
 from hydrapicker_core.network import MultiHeadNetwork, channels_last, load_weights, multi_head_from_single
 
@@ -91,7 +91,6 @@ class Worker:
         steps = steps_in(plan, per_step)
         self.network.train()
         tally = Tally(phase.name, self.progress.epoch)
-        norms: list[torch.Tensor] = []
         for number in range(steps):
             whole = plan[number * per_step : (number + 1) * per_step]
             mine = plan_step(plan, number, per_step, self.rank, self.world)
@@ -108,14 +107,8 @@ class Worker:
                 minibatches=len(whole),
                 seeds=[self._dropout_seed(m) for m in mine],
             )
-            tally.add(mine, taken.losses)
-            norms.append(taken.gradient_norm)
-        return tally.record(
-            self.network,
-            learning_rate=float(step.optimiser.param_groups[0]["lr"]),
-            gradient_norm=max(finite_norms(norms)),
-            world=self.world,
-        )
+            tally.add(mine, taken)
+        return tally.record(self.network, float(step.optimiser.param_groups[0]["lr"]), self.world)
 
     def _dropout_seed(self, minibatch: Minibatch) -> int:
         return seed_of(self.recipe.loop.seed, minibatch.sweep, minibatch.dataset, minibatch.rows)

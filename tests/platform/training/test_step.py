@@ -4,6 +4,7 @@ import math
 import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from hydrapicker.errors import InvalidInputError
@@ -107,6 +109,24 @@ def take(step: Step, number: int, rank: int, world: int) -> StepResult:
     )
 
 
+def watch(trunk: DistributedDataParallel, counted: list[int]) -> None:
+    """Count the bytes that are averaged, by DDP and otherwise."""
+    all_reduce = dist.all_reduce
+
+    def hook(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+        so_far = counted[0] + bucket.buffer().nbytes
+        future = allreduce_hook(dist.group.WORLD, bucket)
+        counted[0] = so_far  # the hook averages by all_reduce, which is watched too
+        return future
+
+    def watched(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        counted[0] += tensor.nbytes
+        return all_reduce(tensor, *args, **kwargs)
+
+    trunk.register_comm_hook(None, hook)
+    dist.all_reduce = watched
+
+
 def rank_main(rank: int, world: int, folder: str) -> None:
     """Train every case in turn, as one of `world` processes."""
     torch.set_num_threads(1)
@@ -115,11 +135,19 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     for case in CASES:
         model = network()
         trunk = DistributedDataParallel(model.trunk) if world > 1 else model.trunk
+        counted = [0]
+        if case is CASES[0] and world > 1:  # watched in one case only, as watching replaces how DDP averages
+            watch(trunk, counted)
         steps = optimiser(model, case.optimiser)
         step = Step(model, trunk, steps, case.loss, 21, world, autocast=False, clip_norm=case.clip_norm)
-        norms = [take(step, number, rank, world).gradient_norm for number in range(len(STEPS))]
+        taken = [take(step, number, rank, world) for number in range(len(STEPS))]
+        if case is CASES[0]:
+            told = sum(result.bytes_averaged for result in taken)
+            assert told == counted[0], f"{told} bytes are told of and {counted[0]} were averaged"
         weights = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
-        save_file({**weights, "norms": torch.stack(norms)}, f"{folder}/{case}.{rank}")
+        save_file(
+            {**weights, "norms": torch.stack([result.gradient_norm for result in taken])}, f"{folder}/{case}.{rank}"
+        )
     if world > 1:
         dist.destroy_process_group()
 
