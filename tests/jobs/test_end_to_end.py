@@ -117,13 +117,18 @@ def test_mlflow_holds_config_figures_and_curves(trained: Path) -> None:
     run = runs["first"]
     assert run.info.status == "FINISHED"
     assert run.data.params["config.network.width"] == "4"
-    figures = "losses.a.localisation validation.heads.b.generic.ap distances.a gradient_norm data_wait_fraction"
-    for figure in figures.split():
-        assert figure in run.data.metrics, sorted(run.data.metrics)
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "losses.a.localisation")]
+    for (
+        metric
+    ) in "validation/ap_own validation/ap_generic train/gradient_norm speed/data_wait_fraction test/ap_own".split():
+        assert metric in run.data.metrics, sorted(run.data.metrics)
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/localisation")]
     assert steps == [1, 2, 3, 4]
-    names = {file.path for file in client.list_artifacts(run.info.run_id, "curves")}
-    assert {"curves/learning.png", "curves/a.png", "curves/b.png", "curves/generic.png"} <= names
+    stage2 = runs["first stage 2"]
+    assert stage2.data.tags["mlflow.parentRunId"] == run.info.run_id
+    for metric in "train_loss/a.localisation validation_ap/b.generic validation_auroc/b.own distance/a".split():
+        assert metric in stage2.data.metrics, sorted(stage2.data.metrics)
+    names = {file.path for folder in ("curves", "overlays") for file in client.list_artifacts(run.info.run_id, folder)}
+    assert {"curves/learning.png", "curves/a.png", "curves/generic.png", "overlays/a.png", "overlays/b.png"} <= names
     assert not (trained / "mlruns").exists()
 
 
@@ -190,7 +195,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_mlflow_knows(trained: Pat
     client = MlflowClient(f"sqlite:///{trained}/hydrapicker-data/mlflow.db")
     (experiment,) = client.search_experiments(filter_string="name = 'hydrapicker'")
     runs = {run.info.run_name: run.info.status for run in client.search_runs([experiment.experiment_id])}
-    assert runs["interrupted"] == "KILLED"
+    assert runs["interrupted"] == runs["interrupted stage 1"] == "KILLED"
 
 
 def test_a_killed_training_goes_on_and_ends_bit_for_bit_where_the_undisturbed_one_ends(trained: Path) -> None:
