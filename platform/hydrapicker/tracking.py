@@ -19,6 +19,7 @@ _TEXT_LIMIT = 500
 # What MLflow takes in one call.
 _METRICS_AT_ONCE = 1000
 _TEXTS_AT_ONCE = 100
+_DIGEST_LENGTH = 12
 
 T = TypeVar("T")
 
@@ -91,13 +92,12 @@ class TrackedRun:
     def log_datasets(self, fingerprints: Mapping[str, str], urls: Mapping[str, str]) -> None:
         """Log what the run is trained on as MLflow's datasets; the digests are the beginnings of the fingerprints."""
         from mlflow.entities import Dataset, DatasetInput, InputTag
-        from mlflow.utils.validation import MAX_DATASET_DIGEST_SIZE
 
         inputs = [
             DatasetInput(
                 Dataset(
                     name,
-                    fingerprint[:MAX_DATASET_DIGEST_SIZE],
+                    fingerprint[:_DIGEST_LENGTH],
                     urls[name].partition("://")[0] if "://" in urls[name] else "local",
                     json.dumps({"uri": urls[name]}),
                     profile=json.dumps({"fingerprint": fingerprint}),

@@ -125,7 +125,7 @@ def test_mlflow_holds_config_figures_and_curves(trained: Path) -> None:
     assert steps == [1, 2, 3, 4]
     stage2 = runs["first stage 2"]
     assert stage2.data.tags["mlflow.parentRunId"] == run.info.run_id
-    for metric in "train_loss/a.localisation validation_ap/b.generic validation_auroc/b.own distance/a".split():
+    for metric in "train_loss/a.localisation validation_ap/b.generic validation_auroc/b.own train_distance/a".split():
         assert metric in stage2.data.metrics, sorted(stage2.data.metrics)
     names = {file.path for folder in ("curves", "overlays") for file in client.list_artifacts(run.info.run_id, folder)}
     assert {"curves/learning.png", "curves/a.png", "curves/generic.png", "overlays/a.png", "overlays/b.png"} <= names

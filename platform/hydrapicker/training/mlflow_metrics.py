@@ -39,7 +39,7 @@ def summary(record: Mapping[str, Any]) -> Metrics:
 
 def by_dataset(record: Mapping[str, Any]) -> Metrics:
     """An epoch dataset by dataset: training losses, the heads' distances from the generic head, validation."""
-    metrics: Metrics = {f"distance/{name}": value for name, value in record["distances"].items()}
+    metrics: Metrics = {f"train_distance/{name}": value for name, value in record["distances"].items()}
     for name, parts in record["losses"].items():
         metrics |= {f"train_loss/{name}.{part}": value for part, value in parts.items()}
     validation = record["validation"]

@@ -9,7 +9,7 @@ weaken the tie between the heads, and the tie, which is never wild, must not use
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +22,10 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.streaming.loader import Batch
+from hydrapicker.training.compilation import compiled
 from hydrapicker_core.bias_loss import BiasGradient
 from hydrapicker_core.losses import DetectionLoss, LossConfig, detection_loss
-from hydrapicker_core.network import CELL_PX, MultiHeadNetwork
+from hydrapicker_core.network import CELL_PX, Head, MultiHeadNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +50,14 @@ class Step:
 
     Attributes:
         network: Trunk and heads.
-        trunk: The network's trunk, wrapped in DDP where several ranks train it.
+        trunk: The network's trunk, compiled where `compile` is set, wrapped in DDP where several ranks train it.
         optimiser: Over the parameters that learn.
         loss: Weights of the losses.
         box_px: Side of a particle's box.
         world: Number of ranks.
         autocast: Whether forward passes run in bfloat16.
         clip_norm: Norm that the data's gradient is scaled down to where it is larger; 0 leaves it as it is.
+        compile: Whether the heads are compiled too: once for all of them.
     """
 
     network: MultiHeadNetwork
@@ -66,6 +68,7 @@ class Step:
     world: int
     autocast: bool
     clip_norm: float = 0.0
+    compile: bool = False
 
     def take(
         self,
@@ -105,7 +108,7 @@ class Step:
         device = next(self.network.parameters()).device
         images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            output = self.network.head(head)(self.trunk(images))
+            output = self._apply_head(self.network.head(head), self.trunk(images))
         return detection_loss(output, [xy.to(device) for xy in batch.particles], self.box_px, self.loss)
 
     def _synchronised(self, *, last: bool) -> AbstractContextManager[None]:
@@ -118,7 +121,9 @@ class Step:
         if isinstance(self.trunk, DistributedDataParallel):
             parameter = next(self.network.parameters())
             image = torch.zeros(1, 1, CELL_PX, CELL_PX, device=parameter.device, dtype=parameter.dtype)
-            torch.autograd.backward(self.trunk(image).sum() * 0)
+            # An image of this size is worth no compilation.
+            with torch.compiler.set_stance("force_eager") if self.compile else nullcontext():
+                torch.autograd.backward(self.trunk(image).sum() * 0)
 
     def _average_heads(self, touched: Sequence[str]) -> int:
         """Average the gradients of the heads touched, and return how many bytes they are."""
@@ -147,6 +152,10 @@ class Step:
         return norm
 
     @cached_property
+    def _apply_head(self) -> Callable[[Head, Tensor], Tensor]:
+        return compiled(_apply) if self.compile else _apply
+
+    @cached_property
     def _trunk_bytes(self) -> int:
         if not isinstance(self.trunk, DistributedDataParallel):
             return 0
@@ -158,6 +167,10 @@ class Step:
         heads = [list(head.parameters()) for head in self.network.dataset_heads()]
         generic = list(self.network.generic.parameters())
         return BiasGradient(heads, generic, self.loss.lambda_bias, self.loss.bias_form)
+
+
+def _apply(head: Head, features: Tensor) -> Tensor:
+    return head(features)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
 def finite_norms(norms: Sequence[Tensor]) -> list[float]:

@@ -18,6 +18,7 @@ from hydrapicker.training.checkpoint import (
     load_weights_of,
     save_checkpoint,
 )
+from hydrapicker.training.compilation import compiled, require_compiler
 from hydrapicker.training.epochs import Epochs
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.record import EpochRecord, Tally, Validation, seed_of
@@ -40,6 +41,8 @@ class Worker:
         self.recipe, self.session = recipe, session
         self.rank, self.world, self.device = session.rank, session.world, session.device
         torch.set_num_threads(recipe.loop.threads)
+        if recipe.loop.compile:
+            require_compiler(self.device)
         retry = RetryBudget(recipe.streaming.retry_seconds)
         self.datasets: dict[str, Dataset] = Store(recipe.store, retry).open_all(recipe.datasets, whole=True)
         self.epochs = Epochs(recipe, self.datasets, self.rank, self.world)
@@ -155,16 +158,18 @@ class Worker:
         for name in phase.heads:
             self.network.head(name).requires_grad_(True)
         shared = self.world > 1 and not phase.frozen
-        trunk = DistributedDataParallel(self.network.trunk) if shared else self.network.trunk
+        # The network's own trunk stays as it is: it validates micrographs of all sizes, and each would be compiled.
+        trunk = compiled(self.network.trunk) if self.recipe.loop.compile else self.network.trunk
         return Step(
             self.network,
-            trunk,
+            DistributedDataParallel(trunk) if shared else trunk,
             _optimiser(phase, self.network),
             self.recipe.loss,
             self.recipe.box_px,
             self.world,
             autocast=self.recipe.loop.precision == "bfloat16",
             clip_norm=phase.stage.clip_norm,
+            compile=self.recipe.loop.compile,
         )
 
     def _epochs_before(self, index: int) -> int:

@@ -88,7 +88,7 @@ def test_a_run_for_the_training_and_a_child_for_each_phase(client: MlflowClient)
     assert points(client, parent, "speed/megabytes_per_step") == [(step, 1.5) for step in (1, 2, 3, 4)]
     stage2 = runs["whole stage 2"]
     assert points(client, stage2, "validation_ap/b.new.generic") == [(1, 0.25), (2, 0.25)]
-    assert points(client, stage2, "distance/b.new") == [(1, 1.0), (2, 1.0)]
+    assert points(client, stage2, "train_distance/b.new") == [(1, 1.0), (2, 1.0)]
     assert points(client, stage2, "train/learning_rate") == [(1, 1e-3), (2, 1e-3)]
     assert stage2.data.params["optimiser"] == "sgd"
     assert not [name for name in parent.data.metrics if "b.new" in name], "the parent stays readable"
@@ -97,8 +97,8 @@ def test_a_run_for_the_training_and_a_child_for_each_phase(client: MlflowClient)
     assert parent.data.tags["version.mlflow"] == mlflow.__version__
     assert len(parent.data.tags["mlflow.source.git.commit"]) == 40
     (dataset,) = [entry.dataset for entry in parent.inputs.dataset_inputs if entry.dataset.name == "b.new"]
-    assert dataset.digest == f"{1:064x}"[:36]
     assert "s3://bucket/store/b.new/v0001" in dataset.source
+    assert f"{1:064x}" in dataset.profile
 
 
 def test_a_continued_training_goes_on_in_its_own_runs_and_its_curves_have_no_hole(client: MlflowClient) -> None:
@@ -119,7 +119,7 @@ def test_a_continued_training_goes_on_in_its_own_runs_and_its_curves_have_no_hol
     assert len(runs) == 3
     assert {run.info.status for run in runs.values()} == {"FINISHED"}
     assert [step for step, _ in points(client, runs["stopped"], "train/localisation")] == [1, 2, 3, 4]
-    assert [step for step, _ in points(client, runs["stopped stage 2"], "distance/a")] == [1, 2]
+    assert [step for step, _ in points(client, runs["stopped stage 2"], "train_distance/a")] == [1, 2]
 
 
 def test_runs_left_running_by_a_watcher_that_was_killed_are_closed_with_the_training(client: MlflowClient) -> None:
