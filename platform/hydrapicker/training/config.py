@@ -61,6 +61,7 @@ class LoopConfig:
         seed: Of everything random.
         validate_every: Epochs between two validations; the last epoch of a stage is always validated.
         max_failures: How often workers that died are started again from the last checkpoint.
+        keep_checkpoints: How many of the last checkpoints stay; each holds the best weights so far besides its own.
     """
 
     batch_size: int = 4
@@ -73,11 +74,12 @@ class LoopConfig:
     seed: int = 0
     validate_every: int = 1
     max_failures: int = 3
+    keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
         if self.cpus_per_worker < 0 or self.max_failures < 0:
             raise InvalidInputError("cpus_per_worker and max_failures cannot be negative: give 0 or more")
-        for name in ("batch_size", "minibatches_per_step", "workers", "validate_every"):
+        for name in ("batch_size", "minibatches_per_step", "workers", "validate_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} {getattr(self, name)} is not positive: give at least 1")
         if self.minibatches_per_step % self.workers:
@@ -107,7 +109,7 @@ class TrainConfig:
         loop: Minibatches, workers, seed.
         streaming: How an epoch is shared out among the datasets, and how micrographs are read.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
-        runs: Folder for checkpoints; on a cluster one that every node sees.
+        runs: Folder or s3:// URL for checkpoints; on a cluster one that every node sees.
         contributor: Author put on record in the registry.
     """
 
@@ -137,11 +139,11 @@ class TrainConfig:
 
 
 def check_run(run_name: str, runs: str) -> None:
-    """Refuse a run's name that is no plain name, and a place for runs that is no folder."""
+    """Refuse a run's name that is no plain name, and a place for runs that is neither a folder nor in S3."""
     if run_name:
         validate_dataset_name(run_name)  # a run's name becomes a folder's, as a dataset's does
-    if "://" in runs:
-        raise InvalidInputError(f"runs {runs!r} is a URL: give a folder, on a cluster one that every node sees")
+    if "://" in runs and not runs.startswith(("s3://", "s3a://", "file://")):
+        raise InvalidInputError(f"runs {runs!r} is no place for checkpoints: give a folder or s3://bucket/prefix")
 
 
 def paper() -> TrainConfig:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
@@ -37,7 +36,7 @@ class ContributeConfig:
         loop: Minibatches, workers, seed.
         streaming: How micrographs are shuffled and read.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
-        runs: Folder for checkpoints; on a cluster one that every node sees.
+        runs: Folder or s3:// URL for checkpoints; on a cluster one that every node sees.
         contributor: Author put on record in the registry.
     """
 
@@ -95,7 +94,7 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
         initial=_initial_weights(base),
     )
     with tracked(recipe, config, say) as (tracker, on_record):
-        trained = run_recipe(recipe, Path(config.runs), on_record)
+        trained = run_recipe(recipe, config.runs, on_record)
         tracker.log_history(trained.history)
         from hydrapicker.evaluation.figures import learning_curves
         from hydrapicker.training.mlflow_metrics import final_metrics

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -14,9 +13,10 @@ from hydrapicker.errors import InvalidInputError
 from hydrapicker.storage.location import from_any_folder
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.training.config import TrainConfig
+from hydrapicker.training.folder import RunFolder
 from hydrapicker.training.progress import Progress
 from hydrapicker.training.recipe import Phase, Recipe
-from hydrapicker.training.run import Trained, check_folder, claim_folder, run_recipe
+from hydrapicker.training.run import Trained, run_recipe
 from hydrapicker.training.tracker import TrainingTracker
 from hydrapicker_core.network import GENERIC
 from hydrapicker_registry.errors import RegistryError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 _NOT_THE_RESULT = {
-    "loop": ("workers", "cpus_per_worker", "gpu", "max_failures"),
+    "loop": ("workers", "cpus_per_worker", "gpu", "max_failures", "keep_checkpoints"),
     "streaming": ("buffer_megabytes", "connections", "cache", "cache_gigabytes", "retry_seconds"),
 }
 
@@ -65,7 +65,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
         box_px=box_px,
     )
     with tracked(recipe, config, say) as (tracker, on_record):
-        trained = run_recipe(recipe, Path(config.runs), on_record)
+        trained = run_recipe(recipe, config.runs, on_record)
         tracker.log_history(trained.history)
         return _register(recipe, config, datasets, trained, tracker, say)
 
@@ -116,7 +116,8 @@ def tracked(
 ) -> Iterator[tuple[TrainingTracker, Callable[[dict[str, Any]], None]]]:
     """MLflow's runs around a training: config at the start, every epoch's figures, the end's status."""
     # What can be refused is refused before anything is written.
-    check_folder(recipe, Path(config.runs))
+    folder = RunFolder(config.runs, recipe)
+    folder.check()
     cluster.connect()
     cluster.require(recipe.loop.workers, recipe.loop.threads, gpu=recipe.loop.gpu)
     tracker = TrainingTracker(recipe, type(config).__name__)
@@ -128,7 +129,7 @@ def tracked(
 
     say(f"run {recipe.run_name}")
     try:
-        claim_folder(recipe, Path(config.runs))
+        folder.claim()
         tracker.log_start(asdict(config), config_as_yaml(config))
         yield tracker, on_record
     except BaseException as error:
