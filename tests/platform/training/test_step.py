@@ -188,6 +188,33 @@ def test_ranks_end_with_the_same_bits(trained: tuple[int, Path]) -> None:
         assert all(torch.equal(first[name], other[name]) for other in others for name in first)
 
 
+def trained_on_threads(*, autocast: bool) -> tuple[dict[str, Tensor], list[float]]:
+    torch.manual_seed(0)
+    model = channels_last(MultiHeadNetwork(NetworkConfig(width=8, dropout=0.3), DATASETS))
+    step = Step(model, model.trunk, optimiser(model, "adam"), LossConfig(), 21, 1, autocast=autocast)
+    norms = []
+    for number, names in enumerate(STEPS[:3]):
+        made = [batch(number, i) for i in range(len(names))]
+        single = [Batch(b.dataset, b.images.float(), tuple(xy.float() for xy in b.particles)) for b in made]
+        norms.append(step.take(single, names, sorted(set(names)), len(names), range(len(names))).gradient_norm.item())
+    return model.state_dict(), norms
+
+
+def test_two_runs_end_with_the_same_bits_and_bfloat16_is_nearly_the_same() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        runs = {autocast: [trained_on_threads(autocast=autocast) for _ in range(2)] for autocast in (False, True)}
+    finally:
+        torch.set_num_threads(before)
+    for (weights, norms), (again, norms_again) in runs.values():
+        assert norms == norms_again
+        assert all(torch.equal(again[name], value) for name, value in weights.items())
+    (_, exact), (_, coarse) = runs[False][0], runs[True][0]
+    assert coarse != exact
+    assert coarse == pytest.approx(exact, rel=0.05)
+
+
 def test_a_gradient_that_is_no_number_is_an_error_in_one_line() -> None:
     model = network()
     step = Step(model, model.trunk, optimiser(model, "sgd"), LossConfig(), 21, 1, autocast=False, clip_norm=1.0)
