@@ -12,7 +12,8 @@ two quiet cores. An epoch lasts some ten seconds here; the seconds to save and r
 
 Columns, as medians over the rounds: micrographs per second of the whole epoch, from its first batch until its
 checkpoint is committed, and the ratio to the bare loop; the same without saving and reporting; the share of the time
-spent waiting for data; the seconds to save and report.
+spent waiting for data; the seconds to save and report; and the seconds of an epoch that cores worked for the (first)
+process, its reading and augmenting included, which neighbours on the machine disturb less.
 """
 
 import json
@@ -85,14 +86,14 @@ class Turns:
         if go.read_text():
             raise DoneError
 
-    def done(self, epoch: int, seconds: float, waited: float) -> None:
-        """Hand the turn back, with how long the steps took and which share of that was waiting for data."""
+    def done(self, epoch: int, seconds: float, waited: float, core: float) -> None:
+        """Hand the turn back, with the seconds of the steps, the share waited for data, the seconds of the core."""
         partial = self.folder / f"{self.name}.{epoch}.partial"
-        partial.write_text(json.dumps([seconds, waited]))
+        partial.write_text(json.dumps([seconds, waited, core]))
         partial.rename(self.folder / f"{self.name}.{epoch}.done")
 
-    def give(self, epoch: int, *, last: bool = False) -> tuple[float, float, float]:
-        """Let this training work for an epoch; returns its seconds in all, those of its steps, the share waited."""
+    def give(self, epoch: int, *, last: bool = False) -> tuple[float, ...]:
+        """Let this training work for an epoch; returns its seconds in all, and what :meth:`done` was given."""
         done = self.folder / f"{self.name}.{epoch}.done"
         partial = self.folder / f"{self.name}.{epoch}.start"
         partial.write_text("last" if last else "")
@@ -101,8 +102,7 @@ class Turns:
         while not last and not done.exists():
             time.sleep(_POLL_SECONDS)
         seconds = time.perf_counter() - started
-        steps, waited = json.loads(done.read_text()) if not last else (0.0, 0.0)
-        return seconds, steps, waited
+        return (seconds, *json.loads(done.read_text())) if not last else ()
 
 
 # --- the bare loop ---
@@ -121,7 +121,7 @@ def bare(recipe: Recipe, turns: Turns) -> None:
     heads = [list(head.parameters()) for head in network.dataset_heads()]
     for epoch, steps in enumerate(ready):
         turns.wait(epoch)
-        started = time.perf_counter()
+        started, worked = time.perf_counter(), time.process_time()
         for batches in steps:
             optimiser.zero_grad()
             for batch in batches:
@@ -132,7 +132,7 @@ def bare(recipe: Recipe, turns: Turns) -> None:
             torch.nn.utils.clip_grad_norm_(network.parameters(), stage.clip_norm)
             (loss.lambda_bias * bias_loss(heads, list(network.generic.parameters()))).backward()
             optimiser.step()
-        turns.done(epoch, time.perf_counter() - started, 0.0)
+        turns.done(epoch, time.perf_counter() - started, 0.0, time.process_time() - worked)
 
 
 # --- the package's training ---
@@ -148,14 +148,17 @@ class TurnSession(RaySession):
     def begin(self) -> None:
         """Wait for the first turn."""
         self._turns.wait(0)
+        self._worked = time.process_time()
 
     def report(self, record: Record, save: Save) -> None:
         """Report as ever, then hand the turn back and wait for the next."""
         super().report(record, save)
         if self.rank == 0:
-            self._turns.done(self._epoch, record["seconds"], record["data_wait_fraction"])
+            core = time.process_time() - self._worked
+            self._turns.done(self._epoch, record["seconds"], record["data_wait_fraction"], core)
         self._epoch += 1
         self._turns.wait(self._epoch)
+        self._worked = time.process_time()
 
 
 def train_worker(config: dict[str, Any]) -> None:
@@ -223,18 +226,18 @@ def make_recipe(folder: Path) -> Recipe:
 class Measured:
     """What the epochs of one training took."""
 
-    seconds: list[tuple[float, float, float]] = field(default_factory=list)
+    seconds: list[tuple[float, ...]] = field(default_factory=list)
 
     def row(self, name: str, bare: "Measured") -> str:
         """A line of the table."""
         micrographs = MICROGRAPHS * len(DATASETS)
-        whole, steps, waited = (statistics.median(values) for values in zip(*self.seconds, strict=True))
+        whole, steps, waited, core = (statistics.median(values) for values in zip(*self.seconds, strict=True))
         # Ratios within a round, in which neighbours on the machine disturb all alike.
         rounds = list(zip(bare.seconds, self.seconds, strict=True))
         ratio, ratio_of_steps = (statistics.median(theirs[0] / own[i] for theirs, own in rounds) for i in (0, 1))
         return (
             f"{name:20}{micrographs / whole:10.2f}{ratio:7.3f}{micrographs / steps:12.2f}{ratio_of_steps:7.3f}"
-            f"{waited:10.1%}{whole - steps:14.2f}"
+            f"{waited:10.1%}{whole - steps:14.2f}{core:10.2f}"
         )
 
 
@@ -276,8 +279,9 @@ def show(measured: dict[str, Measured]) -> None:
         f"width 12, minibatches of {LOOP.batch_size} crops of 256 px, {LOOP.minibatches_per_step} in a step, one "
         f"thread in each process, {MICROGRAPHS * len(DATASETS)} micrographs in an epoch, median of {ROUNDS} rounds"
     )
-    print(f"{'':20}{'micro-':>10}{'':7}{'in steps':>12}{'':7}{'waiting':>10}{'to save':>14}")
-    print(f"{'':20}{'graphs/s':>10}{'ratio':>7}{'alone':>12}{'ratio':>7}{'for data':>10}{'and report s':>14}")
+    print(f"{'':20}{'micro-':>10}{'':7}{'in steps':>12}{'':7}{'waiting':>10}{'to save':>14}{'seconds':>10}")
+    titles = (("graphs/s", 10), ("ratio", 7), ("alone", 12), ("ratio", 7), ("for data", 10), ("and report s", 14))
+    print(f"{'':20}" + "".join(f"{title:>{width}}" for title, width in (*titles, ("of cores", 10))))
     for name, own in measured.items():
         print(own.row(name, measured[BARE]))
     one, two = (statistics.median(s[0] for s in measured[name].seconds) for name in ("1 worker", "2 workers"))
