@@ -5,10 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -47,10 +47,10 @@ def assert_same_weights(lab: Path, run: str, other: str) -> None:
 
 @contextmanager
 def process(command: Sequence[object], folder: Path, **environment: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run Python with some arguments, its output as text; whatever is left of it is killed at the end."""
+    """Run Python with some arguments, all it says in one stream; whatever is left of it is killed at the end."""
     with subprocess.Popen(
         [sys.executable, *map(str, command)], cwd=folder, env={**os.environ, **environment}, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
     ) as started:  # fmt: skip
         try:
             yield started
@@ -61,17 +61,34 @@ def process(command: Sequence[object], folder: Path, **environment: str) -> Iter
 @contextmanager
 def ray_cluster(folder: Path, **environment: str) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
     """Run a Ray cluster of two CPUs on loopback; gives its address and the process above all of its processes."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port, client_port, agent_port = free_ports(3)
     start = f"-m ray.scripts.scripts start --head --block --node-ip-address 127.0.0.1 --port {port} --num-cpus 2"
-    options = "--include-dashboard false --disable-usage-stats --ray-client-server-port 0"
-    with process([*start.split(), *options.split()], folder, **environment) as cluster:
+    options = f"--ray-client-server-port {client_port} --dashboard-agent-listen-port {agent_port} --disable-usage-stats"
+    command = [*start.split(), *options.split(), "--include-dashboard=false", "--temp-dir"]
+    # A folder of its own: Ray notes in it which cluster is running, which would be a lie once it is killed.
+    with (
+        TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as own,
+        process([*command, own], folder, **environment) as cluster,
+    ):
         assert cluster.stdout is not None
+        until, said = "This command will now block forever", ""
         for line in cluster.stdout:
-            if "--block" in line:
+            said += line
+            if until in line:
                 break
+        assert until in said, said
         yield f"127.0.0.1:{port}", cluster
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens at."""
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
 
 
 def kill_all(parent: "subprocess.Popen[str]") -> None:
@@ -95,13 +112,3 @@ def descendants(pid: int) -> list[int]:
         found += below
         seen += below
     return found
-
-
-def wait_until_gone(pids: Sequence[int], seconds: float) -> bool:
-    """Whether processes end within some time."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
-            return True
-        time.sleep(0.2)
-    return False

@@ -1,6 +1,7 @@
 """What a training run can be told; the command line, the YAML file and the MLflow parameters are this one tree."""
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -53,7 +54,7 @@ class LoopConfig:
     Attributes:
         batch_size: Crops in a minibatch; all come from one dataset.
         minibatches_per_step: Minibatches averaged in one optimiser step, shared out over the workers.
-        workers: Processes that train together.
+        workers: Processes that train together; MIN:MAX for as many of them as the cluster has room for at any time.
         cpus_per_worker: Cores, and threads, of each worker; 0 shares this machine's cores out evenly.
         gpu: Whether each worker gets a GPU; asking for one that is not there is an error, never a silent CPU run.
         precision: float32, or bfloat16 autocast.
@@ -66,7 +67,7 @@ class LoopConfig:
 
     batch_size: int = 4
     minibatches_per_step: int = 8
-    workers: int = 1
+    workers: int | str = 1
     cpus_per_worker: int = 0
     gpu: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -79,19 +80,34 @@ class LoopConfig:
     def __post_init__(self) -> None:
         if self.cpus_per_worker < 0 or self.max_failures < 0:
             raise InvalidInputError("cpus_per_worker and max_failures cannot be negative: give 0 or more")
-        for name in ("batch_size", "minibatches_per_step", "workers", "validate_every", "keep_checkpoints"):
+        for name in ("batch_size", "minibatches_per_step", "validate_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} {getattr(self, name)} is not positive: give at least 1")
-        if self.minibatches_per_step % self.workers:
+        fewest, most = self.worker_range
+        if fewest == most and self.minibatches_per_step % most:
             raise InvalidInputError(
-                f"minibatches_per_step {self.minibatches_per_step} cannot be shared evenly by {self.workers} workers: "
-                f"give a multiple of {self.workers}"
+                f"minibatches_per_step {self.minibatches_per_step} cannot be shared evenly by {most} workers: "
+                f"give a multiple of {most}"
             )
+        if self.minibatches_per_step < most:  # between the two, shares may be uneven
+            raise InvalidInputError(
+                f"minibatches_per_step {self.minibatches_per_step} leaves some of {most} workers nothing to do: "
+                f"give at least {most}"
+            )
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers; both the same unless workers come and go."""
+        found = re.fullmatch(r"(\d+)(?::(\d+))?", str(self.workers))
+        fewest, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not 1 <= fewest <= most:
+            raise InvalidInputError(f"workers {self.workers!r} is neither a count nor MIN:MAX: give 2, or 1:4")
+        return fewest, most
 
     @property
     def threads(self) -> int:
         """Cores of each worker, shared out where none were given."""
-        return self.cpus_per_worker or max(1, available_cores() // self.workers)
+        return self.cpus_per_worker or max(1, available_cores() // self.worker_range[1])
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from hydrapicker.errors import HydraPickerError
+from hydrapicker.errors import HydraPickerError, InvalidInputError
 from hydrapicker.training.config import LoopConfig
 from hydrapicker.training.folder import RunFolder
 from hydrapicker.training.recipe import Recipe
@@ -84,11 +84,22 @@ def read_trained(folder: Path) -> Trained:
 
 
 def scaling(loop: LoopConfig) -> Any:
-    """How many workers Ray Train starts, and what each of them gets."""
+    """How many workers Ray Train starts, and what each of them gets.
+
+    Raises:
+        InvalidInputError: When workers are to come and go and this version of Ray cannot have that.
+    """
+    import ray
     import ray.train
 
+    fewest, most = loop.worker_range
+    if fewest < most and not hasattr(ray.train.ScalingConfig, "elasticity_enabled"):
+        raise InvalidInputError(
+            f"workers {loop.workers}: Ray {ray.__version__} cannot change their number; give one number, or install "
+            "ray 2.60 or newer"
+        )
     return ray.train.ScalingConfig(
-        num_workers=loop.workers,
+        num_workers=(fewest, most) if fewest < most else most,  # type: ignore[arg-type]  # ray declares its former type
         use_gpu=loop.gpu,
         resources_per_worker={"CPU": float(loop.threads), **({"GPU": 1.0} if loop.gpu else {})},
     )

@@ -119,7 +119,7 @@ def tracked(
     folder = RunFolder(config.runs, recipe)
     folder.check()
     cluster.connect()
-    cluster.require(recipe.loop.workers, recipe.loop.threads, gpu=recipe.loop.gpu)
+    cluster.require(recipe.loop.worker_range[0], recipe.loop.threads, gpu=recipe.loop.gpu)
     tracker = TrainingTracker(recipe, type(config).__name__)
     lines = Progress(recipe)
 
