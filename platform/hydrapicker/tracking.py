@@ -14,7 +14,8 @@ from hydrapicker_registry.connection import default_tracking_uri, ensure_experim
 EXPERIMENT = "hydrapicker"
 _NAME_TAG = "hydrapicker.run_name"
 _IDENTITY_TAG = "hydrapicker.identity"
-_PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG = "mlflow.parentRunId"
+"""MLflow's own tag, by which it nests runs."""
 _TEXT_LIMIT = 500
 # What MLflow takes in one call.
 _METRICS_AT_ONCE = 1000
@@ -32,26 +33,21 @@ class TrackedRun:
         identity: What the run's result depends on; a run of the same name and identity is continued.
         job: What kind of run it is, put on it as a tag.
         tracking_uri: Of MLflow; None for the default.
-        parent: The run below which MLflow shows this one.
+        parent: Id of the run that this one is shown under; None for none.
 
     Raises:
         RegistryError: When MLflow cannot be reached.
     """
 
     def __init__(
-        self,
-        name: str,
-        identity: str,
-        job: str,
-        tracking_uri: str | None = None,
-        parent: "TrackedRun | None" = None,
+        self, name: str, identity: str, job: str, tracking_uri: str | None = None, parent: str | None = None
     ) -> None:
         self._uri = tracking_uri or default_tracking_uri()
         self._name, self._identity = name, identity
         self._experiment = ensure_experiment(self._uri, EXPERIMENT)
         self._client = open_client(self._uri)
         tags = {_NAME_TAG: name, _IDENTITY_TAG: identity}
-        tags |= {_PARENT_TAG: parent.run_id} if parent else {}
+        tags |= {PARENT_TAG: parent} if parent else {}
         with talking_to(self._uri):
             found = self._search(tags)
             if found:
@@ -66,7 +62,7 @@ class TrackedRun:
 
     def child(self, name: str) -> "TrackedRun":
         """A run below this one, begun or continued."""
-        return TrackedRun(f"{self._name} {name}", self._identity, name, self._uri, parent=self)
+        return TrackedRun(f"{self._name} {name}", self._identity, name, self._uri, parent=self.run_id)
 
     def log_config(self, config: Mapping[str, Any], text: str = "") -> None:
         """Log a config tree as flat parameters, and `text` (its YAML), where there is one, as ``config.yaml``."""
@@ -110,16 +106,12 @@ class TrackedRun:
             for some in _portions(inputs, _METRICS_AT_ONCE):
                 self._client.log_inputs(self.run_id, datasets=some)
 
-    def log_metrics(self, metrics: Mapping[str, float | None], step: int = 0) -> None:
-        """Log numbers at a step, as many as MLflow takes in one call; what is None or no finite number is left out."""
+    def log_metrics(self, metrics: Mapping[str, Any], step: int = 0) -> None:
+        """Log nested numbers at a step, as many as MLflow takes in one call; what is no finite number is left out."""
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
-        entries = [
-            Metric(key, float(value), now, step)
-            for key, value in metrics.items()
-            if value is not None and math.isfinite(value)
-        ]
+        entries = [Metric(key, float(value), now, step) for key, value in _flatten(metrics) if _is_number(value)]
         with talking_to(self._uri):
             for some in _portions(entries, _METRICS_AT_ONCE):
                 self._client.log_batch(self.run_id, metrics=some)
@@ -138,10 +130,10 @@ class TrackedRun:
             self._client.log_artifact(self.run_id, str(Path(folder) / path.name), parent)
 
     def end(self, status: str = "FINISHED") -> None:
-        """Close the run, and its children that still run, as FINISHED, FAILED or KILLED."""
+        """Close the run, and those below it that still run, as FINISHED, FAILED or KILLED."""
         with talking_to(self._uri):
-            for child in self._search({_PARENT_TAG: self.run_id}):
-                if child.info.status == "RUNNING" or status == "FINISHED" != child.info.status:
+            for child in self._search({PARENT_TAG: self.run_id}):
+                if child.info.status == "RUNNING":
                     self._client.set_terminated(child.info.run_id, status)
             self._client.set_terminated(self.run_id, status)
 
@@ -162,3 +154,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
         else:
             leaves.append((f"{prefix}{key}", value))
     return leaves
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

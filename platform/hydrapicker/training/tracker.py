@@ -63,6 +63,10 @@ class TrainingTracker:
 
     def end(self, status: str = "FINISHED") -> None:
         """Close the run and its children as FINISHED, FAILED or KILLED."""
+        if status == "FINISHED":
+            for phase in self._recipe.phases:
+                if phase.stage.epochs:  # it may have ended just before it was broken off
+                    self.run.child(phase.name).end()
         self.run.end(status)
 
     def _log_waiting(self) -> None:
