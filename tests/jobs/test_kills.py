@@ -56,6 +56,23 @@ def test_an_epoch_that_was_announced_outlives_the_driver(trained: Path) -> None:
     assert_same_weights(trained, "first", "killed")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "ray job stop"])
+def test_a_stopped_training_says_how_to_go_on_and_mlflow_knows(trained: Path, number: signal.Signals) -> None:
+    from mlflow import MlflowClient
+
+    command = [*HYDRAPICKER, *TRAIN, "--run-name", f"stopped-{number}", "--stage1.epochs", "500"]
+    with process(command, trained) as driver:
+        read_until(driver, "stage 1 1/500")
+        driver.send_signal(number)
+        assert driver.communicate()[0].endswith("interrupted; run the same command to continue\n")
+        assert driver.returncode == 130
+    assert list((trained / f"hydrapicker-data/runs/stopped-{number}").glob("checkpoint_*"))
+    client = MlflowClient(f"sqlite:///{trained}/hydrapicker-data/mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'hydrapicker'")
+    (run,) = client.search_runs([experiment.experiment_id], f"attributes.run_name = 'stopped-{number}'")
+    assert run.info.status == "KILLED"
+
+
 def test_a_killed_cluster_is_replaced_by_another(trained: Path) -> None:
     access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     command = [*HYDRAPICKER, *TRAIN, "--run-name", "clusters"]

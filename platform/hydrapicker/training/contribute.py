@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.storage.location import from_any_folder
+from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.training.config import LoopConfig, StageConfig, check_run
 from hydrapicker.training.recipe import Phase, Recipe
@@ -67,8 +68,8 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
         HeadNotFoundError: When the registry has no generic head yet.
         InvalidInputError: When the dataset was prepared for another trunk.
     """
-    datasets = open_datasets((config.dataset,), config.store)
-    check_datasets(datasets)
+    datasets = open_datasets((config.dataset,), config.store, RetryBudget(config.streaming.retry_seconds))
+    check_datasets(datasets, config.loop.batch_size)
     dataset = datasets[config.dataset]
     base = HeadRegistry().load(GENERIC)
     if dataset.box_px != base.trunk.metadata.input.box_px:

@@ -11,6 +11,7 @@ import yaml
 from hydrapicker import cluster
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.storage.location import from_any_folder
+from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.training.config import TrainConfig
 from hydrapicker.training.folder import RunFolder
@@ -19,6 +20,7 @@ from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.run import Trained, run_recipe
 from hydrapicker.training.tracker import TrainingTracker
 from hydrapicker_core.network import GENERIC
+from hydrapicker_registry.connection import default_tracking_uri, open_client
 from hydrapicker_registry.errors import RegistryError
 from hydrapicker_registry.registry import HeadRegistry
 
@@ -46,9 +48,9 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
     """
     if not config.datasets:
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
-    datasets = open_datasets(config.datasets, config.store)
+    datasets = open_datasets(config.datasets, config.store, RetryBudget(config.streaming.retry_seconds))
     box_px = common_box(datasets)
-    check_datasets(datasets)
+    check_datasets(datasets, config.loop.batch_size)
     key = identity(config, datasets)
     recipe = Recipe(
         run_name=config.run_name or f"train-{key[:8]}",
@@ -118,6 +120,8 @@ def tracked(
     # What can be refused is refused before anything is written.
     folder = RunFolder(config.runs, recipe)
     folder.check()
+    open_client(default_tracking_uri())
+    cluster.require_here(recipe.loop.worker_range[0], recipe.loop.threads)
     cluster.connect()
     cluster.require(recipe.loop.worker_range[0], recipe.loop.threads, gpu=recipe.loop.gpu)
     tracker = TrainingTracker(recipe, type(config).__name__)
@@ -150,13 +154,17 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def open_datasets(names: tuple[str, ...], store: str | None) -> dict[str, Dataset]:
+def open_datasets(
+    names: tuple[str, ...],
+    store: str | None,
+    retry: RetryBudget = RetryBudget(),  # noqa: B008 (it is frozen)
+) -> dict[str, Dataset]:
     """The named datasets of a store, refusing names given twice and the generic head's."""
     if GENERIC in names:
         raise InvalidInputError(f"{GENERIC!r} is the generic head's name and no dataset's: leave it out")
     if len(set(names)) < len(names):
         raise InvalidInputError(f"a dataset is named twice in {' '.join(names)}: give each once")
-    return Store(store).open_all(dict.fromkeys(names))
+    return Store(store, retry).open_all(dict.fromkeys(names))
 
 
 def common_box(datasets: Mapping[str, Dataset]) -> int:
@@ -168,12 +176,18 @@ def common_box(datasets: Mapping[str, Dataset]) -> int:
     return next(iter(sides))
 
 
-def check_datasets(datasets: Mapping[str, Dataset]) -> None:
-    """Refuse datasets that cannot be trained on."""
+def check_datasets(datasets: Mapping[str, Dataset], batch_size: int) -> None:
+    """Refuse datasets that cannot be trained on in minibatches of this size."""
     for name, dataset in datasets.items():
         for split in ("train", "val", "test"):
             if len(dataset.split(split)) == 0:
                 raise InvalidInputError(f"dataset {name} has no {split} micrographs: ingest it with more micrographs")
+        there = len(dataset.split("train"))
+        if batch_size > there:
+            raise InvalidInputError(
+                f"batch_size {batch_size} is larger than dataset {name}, which has {there} train micrographs: give "
+                f"--loop.batch-size {there} or less"
+            )
         if not dataset.rows.particle_counts[dataset.split("train")].any():
             raise InvalidInputError(f"dataset {name} has no particles to train on: ingest it with labelled ones")
 
