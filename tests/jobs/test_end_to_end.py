@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,6 +49,29 @@ def test_more_workers_than_cpus_are_refused(trained: Path, capsys: pytest.Captur
     wanted = ["--loop.workers", "64", "--loop.minibatches-per-step", "64", "--run-name", "too-many"]
     assert main([*TRAIN, *wanted]) == 1
     assert "64 workers" in capsys.readouterr().err
+
+
+def test_what_a_user_must_mend_is_not_tried_again(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = tmp_path / "attempts"
+
+    def refuse(config: dict[str, Any]) -> None:
+        with attempts.open("a") as log:
+            log.write("one more ")
+        raise InvalidInputError("mend this")
+
+    monkeypatch.setattr("hydrapicker.training.on_ray.train_worker", refuse)
+    assert main([*TRAIN, "--loop.workers", "1", "--run-name", "refused"]) == 1
+    assert capsys.readouterr().err == "hydrapicker train: mend this\n"
+    assert attempts.read_text() == "one more "
+
+
+def test_as_many_workers_as_there_is_room_for_end_at_the_same_weights(trained: Path) -> None:
+    assert main([*TRAIN, "--loop.workers", "1:2", "--loop.cpus-per-worker", "1", "--run-name", "elastic"]) == 0
+    expected, got = best_weights(trained, "first"), best_weights(trained, "elastic")
+    assert expected.keys() == got.keys()
+    assert all(np.allclose(got[name], value, rtol=1e-3, atol=1e-5) for name, value in expected.items())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])

@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 from lab import TRAIN, assert_same_weights, kill_all, process, ray_cluster
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
+
 
 HYDRAPICKER = ["-m", "hydrapicker"]
 EPOCHS = ["stage 1 1/2", "stage 1 2/2", "stage 2 1/2", "stage 2 2/2"]
+
+
+@pytest.fixture(autouse=True)
+def no_ray_of_our_own(trained: Path) -> None:
+    """What trained in this process has done so: the cores are for the processes that tests start."""
+    import ray
+
+    ray.shutdown()
 
 
 def epochs_in(output: str) -> list[str]:
