@@ -97,13 +97,16 @@ def test_mlflow_holds_config_figures_and_curves(trained: Path) -> None:
     run = runs["first"]
     assert run.info.status == "FINISHED"
     assert run.data.params["config.network.width"] == "4"
-    figures = "losses.a.localisation validation.heads.b.generic.ap distances.a gradient_norm data_wait_fraction"
-    for figure in figures.split():
-        assert figure in run.data.metrics, sorted(run.data.metrics)
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "losses.a.localisation")]
+    for metric in "validation/ap_own train/gradient_norm speed/data_wait_fraction test/ap_generic".split():
+        assert metric in run.data.metrics, sorted(run.data.metrics)
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/localisation")]
     assert steps == [1, 2, 3, 4]
-    names = {file.path for file in client.list_artifacts(run.info.run_id, "curves")}
-    assert {"curves/learning.png", "curves/a.png", "curves/b.png", "curves/generic.png"} <= names
+    stage2 = runs["first stage 2"]
+    assert stage2.data.tags["mlflow.parentRunId"] == run.info.run_id
+    for metric in "train_loss/a.localisation validation_ap/b.generic validation_auroc/b.own train_distance/a".split():
+        assert metric in stage2.data.metrics, sorted(stage2.data.metrics)
+    names = {file.path for folder in ("curves", "overlays") for file in client.list_artifacts(run.info.run_id, folder)}
+    assert {"curves/learning.png", "curves/a.png", "curves/generic.png", "overlays/a.png", "overlays/b.png"} <= names
     assert not (trained / "mlruns").exists()
 
 
