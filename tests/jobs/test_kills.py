@@ -1,6 +1,5 @@
 """Trainings that are killed in every way there is, in real processes, end where the undisturbed one ends."""
 
-import os
 import secrets
 import signal
 import subprocess
@@ -57,13 +56,12 @@ def test_workers_killed_in_mid_epoch_and_while_writing_a_checkpoint(trained: Pat
     assert_same_weights(trained, "first", "dying")
 
 
-def test_an_epoch_that_was_announced_outlives_the_driver(trained: Path) -> None:
+def test_an_epoch_that_was_announced_outlives_driver_and_workers(trained: Path) -> None:
     # So seldom does Ray's controller look for what has been reported: what was not committed by then is lost for sure.
     seldom = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "5"}
     with process([*HYDRAPICKER, *TRAIN, "--run-name", "killed"], trained, **seldom) as driver:
         announced = epochs_in(read_until(driver, "stage 1 1/2"))
-        os.kill(driver.pid, signal.SIGKILL)
-        driver.wait()
+        kill_all(driver)  # and with it the cluster that it has started, which would go on for a while
     assert not set(announced) & set(epochs_in(run_to_the_end(trained, "--run-name", "killed")))
     assert_same_weights(trained, "first", "killed")
 
