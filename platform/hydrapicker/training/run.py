@@ -49,7 +49,7 @@ def run_recipe(recipe: Recipe, runs: Path, on_record: Callable[[dict[str, Any]],
     from ray.train.torch import TorchTrainer
 
     from hydrapicker.training.board import watched_board
-    from hydrapicker.training.worker import train_worker
+    from hydrapicker.training.on_ray import train_worker
 
     resources = {"CPU": float(recipe.loop.threads), **({"GPU": 1.0} if recipe.loop.gpu else {})}
     with watched_board(on_record) as board:
@@ -73,14 +73,15 @@ def run_recipe(recipe: Recipe, runs: Path, on_record: Callable[[dict[str, Any]],
             raise TrainingError(f"run {recipe.run_name!r} failed: {_cause(error)}") from error
     if result.checkpoint is None:
         raise TrainingError(f"run {recipe.run_name!r} has no epochs: give a stage at least one")
-    return _read(result.checkpoint)
+    with result.checkpoint.as_directory() as folder:
+        return read_trained(Path(folder))
 
 
-def _read(checkpoint: Any) -> Trained:
+def read_trained(folder: Path) -> Trained:
+    """The end of a run, from the folder of its last checkpoint."""
     from hydrapicker.training.checkpoint import load_progress, load_weights_of
 
-    with checkpoint.as_directory() as folder:
-        return Trained(load_weights_of(Path(folder), "best"), load_progress(Path(folder)).history)
+    return Trained(load_weights_of(folder, "best"), load_progress(folder).history)
 
 
 def check_folder(recipe: Recipe, runs: Path) -> None:

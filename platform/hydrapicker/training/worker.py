@@ -1,14 +1,8 @@
 """What every training process runs: load, step, validate, save, report."""
 
 import math
-import tempfile
-from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
-import ray
-import ray.train
-import ray.train.torch
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
@@ -28,24 +22,23 @@ from hydrapicker.training.epochs import Epochs
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.record import EpochRecord, Tally, Validation, seed_of
 from hydrapicker.training.schedule import learning_rate
+from hydrapicker.training.session import Session
 from hydrapicker.training.step import Step, finite_norms
 from hydrapicker.training.validation import validate
 from hydrapicker_core.network import MultiHeadNetwork, channels_last, load_weights, multi_head_from_single
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """Entry point of a Ray Train worker; `config` holds the recipe and the board that progress is posted to."""
-    Worker(config["recipe"], config["board"]).run()
-
-
 class Worker:
-    """One rank of a training run."""
+    """One rank of a training run.
 
-    def __init__(self, recipe: Recipe, board: Any) -> None:
-        context = ray.train.get_context()
-        self.recipe, self.board = recipe, board
-        self.rank, self.world = context.get_world_rank(), context.get_world_size()
-        self.device = ray.train.torch.get_device()
+    Args:
+        recipe: What to train.
+        session: This rank's place, the checkpoint to go on from, and where epochs are reported.
+    """
+
+    def __init__(self, recipe: Recipe, session: Session) -> None:
+        self.recipe, self.session = recipe, session
+        self.rank, self.world, self.device = session.rank, session.world, session.device
         torch.set_num_threads(recipe.loop.threads)
         retry = RetryBudget(recipe.streaming.retry_seconds)
         self.datasets: dict[str, Dataset] = Store(recipe.store, retry).open_all(recipe.datasets, whole=True)
@@ -56,12 +49,11 @@ class Worker:
 
     def run(self) -> None:
         """Train what is left of the recipe."""
-        checkpoint = ray.train.get_checkpoint()
-        with checkpoint.as_directory() if checkpoint else nullcontext() as folder:
+        with self.session.resumed() as folder:
             if folder:
-                self._restore(Path(folder))
+                self._restore(folder)
             for index in range(self.progress.phase, len(self.recipe.phases)):
-                self._run_phase(index, Path(folder) if folder and index == self.progress.phase else None)
+                self._run_phase(index, folder if index == self.progress.phase else None)
 
     def _run_phase(self, index: int, resumed_from: Path | None) -> None:
         phase = self.recipe.phases[index]
@@ -138,14 +130,11 @@ class Worker:
     def _save_and_report(self, record: EpochRecord, optimiser: torch.optim.Optimizer) -> None:
         record.best_epoch = self.progress.best_epoch
         self.progress.history.append(record.as_dict())
-        metrics = {"phase": self.progress.phase, "epoch": self.progress.epoch}
-        if self.rank != 0:
-            ray.train.report(metrics)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            save_checkpoint(Path(folder), self.progress, self.network.state_dict(), self.best, optimiser)
-            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-        ray.get(self.board.post.remote(self.progress.history[-1]))
+
+        def save(folder: Path) -> None:
+            save_checkpoint(folder, self.progress, self.network.state_dict(), self.best, optimiser)
+
+        self.session.report(self.progress.history[-1], save)
 
     # --- building and restoring ---
 
