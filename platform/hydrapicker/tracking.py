@@ -14,6 +14,8 @@ EXPERIMENT = "hydrapicker"
 _NAME_TAG = "hydrapicker.run_name"
 _IDENTITY_TAG = "hydrapicker.identity"
 _PARAM_LIMIT = 500
+PARENT_TAG = "mlflow.parentRunId"
+"""MLflow's own tag, by which it nests runs."""
 
 
 class TrackedRun:
@@ -23,13 +25,16 @@ class TrackedRun:
         name: The run's name.
         identity: What the run's result depends on; a run of the same name and identity is continued.
         job: What kind of run it is, put on it as a tag.
+        parent: Id of the run that this one is shown under; None for none.
         tracking_uri: Of MLflow; None for the default.
 
     Raises:
         RegistryError: When MLflow cannot be reached.
     """
 
-    def __init__(self, name: str, identity: str, job: str, tracking_uri: str | None = None) -> None:
+    def __init__(
+        self, name: str, identity: str, job: str, tracking_uri: str | None = None, parent: str | None = None
+    ) -> None:
         self._uri = tracking_uri or default_tracking_uri()
         experiment = ensure_experiment(self._uri, EXPERIMENT)
         self._client = open_client(self._uri)
@@ -41,6 +46,7 @@ class TrackedRun:
                 self._client.update_run(run.info.run_id, status="RUNNING")
             else:
                 tags = {_NAME_TAG: name, _IDENTITY_TAG: identity, "hydrapicker.job": job}
+                tags |= {PARENT_TAG: parent} if parent else {}
                 run = self._client.create_run(experiment, run_name=name, tags=tags)
         self.run_id: str = run.info.run_id
         self.started = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")

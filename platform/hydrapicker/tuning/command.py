@@ -9,7 +9,7 @@ from hydrapicker.training.config import PRESETS, TrainConfig
 
 
 def train_command(config: TrainConfig) -> str:
-    """The shortest ``hydrapicker train`` command that gives `config`: a preset, and options for what differs from it."""
+    """The shortest ``hydrapicker train`` command that gives `config`: a preset, and options for what differs."""
     candidates = [
         ["--preset", name, *_options(config, preset())] for name, preset in sorted(PRESETS.items(), reverse=True)
     ]

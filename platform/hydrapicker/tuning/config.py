@@ -1,7 +1,7 @@
 """What a search can be told; the trainings that it starts are told by the tree of a training."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, get_args
 
 import tyro
@@ -77,7 +77,9 @@ class TuneConfig:
 
     def __post_init__(self) -> None:
         if self.trials < 2:
-            raise InvalidInputError(f"trials {self.trials} compare nothing: give at least 2, of which one is lambda_bias 0")
+            raise InvalidInputError(
+                f"trials {self.trials} compare nothing: give at least 2, of which one is lambda_bias 0"
+            )
         if self.reduction_factor < 2:
             raise InvalidInputError(f"reduction_factor {self.reduction_factor} is less than 2: give 3")
         if self.cpus_per_trial < 1:
@@ -99,7 +101,8 @@ def paper() -> TuneConfig:
 
 def demo() -> TuneConfig:
     """A search that ends in minutes on two cores."""
-    return TuneConfig(trials=10, grace_epochs=15, train=training.demo())
+    train = training.demo()
+    return TuneConfig(trials=10, grace_epochs=10, train=replace(train, stage2=replace(train.stage2, epochs=25)))
 
 
 PRESETS = {"demo": demo, "paper": paper}

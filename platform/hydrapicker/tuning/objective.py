@@ -62,5 +62,7 @@ def judge_trial(network: MultiHeadNetwork, sources: Mapping[str, Dataset], targe
     own = {}
     for name, source in sources.items():
         head = name if name in network.datasets else GENERIC  # stage 1's network has one head for all
-        own[name] = average_precision(score_heads(network.trunk, {head: network.head(head)}, source, source.split("val"))[head])
+        own[name] = average_precision(
+            score_heads(network.trunk, {head: network.head(head)}, source, source.split("val"))[head]
+        )
     return Scores(generic, own)

@@ -57,7 +57,7 @@ def _within(settings: dict[str, Any], config: TuneConfig) -> bool:
     return True
 
 
-class ZeroFirst(OptunaSearch):  # type: ignore[misc]  # Ray is untyped
+class ZeroFirst(OptunaSearch):
     """Optuna behind a first proposal of ours: a zero lies in no logarithmic range, so Optuna never hears of it.
 
     Args:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hydrapicker.tuning.config import SearchConfig
 from hydrapicker.training.config import TrainConfig
+from hydrapicker.tuning.config import SearchConfig
 from hydrapicker_core.bias_loss import BiasForm
 
 
@@ -41,9 +41,7 @@ class Settings:
 
     def applied_to(self, config: TrainConfig) -> TrainConfig:
         """The training with these settings."""
-        loss = replace(
-            config.loss, lambda_bias=self.lambda_bias, lambda_cls=self.lambda_cls, bias_form=self.bias_form
-        )
+        loss = replace(config.loss, lambda_bias=self.lambda_bias, lambda_cls=self.lambda_cls, bias_form=self.bias_form)
         return replace(
             config,
             loss=loss,
