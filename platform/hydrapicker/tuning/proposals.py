@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import optuna
 from optuna.samplers import TPESampler
 from ray import tune
 from ray.tune.search import ConcurrencyLimiter
@@ -28,6 +29,7 @@ def search_space(config: TuneConfig) -> dict[str, Any]:
 
 def proposals(config: TuneConfig, at_once: int) -> ConcurrencyLimiter:
     """The searcher of a search, for as many trials at once."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     own = Settings.of(config.train)
     names = searched(config.search)
     as_given = {name: getattr(own, name) for name in names}
@@ -57,6 +59,11 @@ def _within(settings: dict[str, Any], config: TuneConfig) -> bool:
     return True
 
 
+def _rounded(value: Any) -> Any:
+    # To what people type: a search cannot tell more digits than three apart.
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
 class ZeroFirst(OptunaSearch):
     """Optuna behind a first proposal of ours: a zero lies in no logarithmic range, so Optuna never hears of it.
 
@@ -75,7 +82,7 @@ class ZeroFirst(OptunaSearch):
         if trial_id == self._first_trial:
             return dict(self._first)
         proposal: dict[str, Any] | None = super().suggest(trial_id)
-        return proposal
+        return proposal and {name: _rounded(value) for name, value in proposal.items()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Tell Optuna of a result."""

@@ -20,6 +20,7 @@ from hydrapicker.tuning.settings import Settings
 from hydrapicker.tuning.trial import TrialJob, run_trial
 
 _ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # which cannot be silenced
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow holds what they would write
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours to handle
     "TUNE_GLOBAL_CHECKPOINT_S": "1",  # how much a killed search may forget
@@ -152,7 +153,7 @@ def _listening(listener: Listener) -> Iterator[None]:
 
 
 def _number(trial: Any) -> int:
-    return int(trial.trial_id.rpartition("_")[2])
+    return int(trial.experiment_tag.partition("_")[0])  # Tune counts its proposals there; its ids are random
 
 
 def _outcome(config: TuneConfig, result: Any) -> Outcome:

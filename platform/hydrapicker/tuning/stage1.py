@@ -44,7 +44,7 @@ def trained_stage1(config: TrainConfig, datasets: Mapping[str, Dataset], say: Ca
     else:
         with tracked(recipe, config, say) as (_, on_record):
             run_recipe(recipe, runs, on_record)
-        last = max(path.name for path in folder.glob("checkpoint_*"))
+        last = max(path.parent.name for path in folder.glob("checkpoint_*/progress.json"))
         with atomic_write(record) as temporary:
             temporary.write_text(json.dumps({"checkpoint": last}))
     return folder / str(json.loads(record.read_text())["checkpoint"])
