@@ -7,6 +7,9 @@ from typing import Any
 
 from hydrapicker.training.config import PRESETS, TrainConfig
 
+_ALWAYS = "--loss.lambda-bias"
+"""Said even where it is the default: it is what was searched for."""
+
 
 def train_command(config: TrainConfig) -> str:
     """The shortest ``hydrapicker train`` command that gives `config`: a preset, and options for what differs."""
@@ -22,7 +25,7 @@ def _options(config: Any, default: Any, prefix: str = "--") -> Iterator[str]:
         name = prefix + entry.name.replace("_", "-")
         if is_dataclass(value):
             yield from _options(value, usual, f"{name}.")
-        elif value != usual:
+        elif value != usual or name == _ALWAYS:
             yield from _option(name, value, usual)
 
 

@@ -10,10 +10,10 @@ import ray
 from ray import tune
 from ray.exceptions import RayError
 from ray.tune.error import TuneError
-from ray.tune.schedulers import ASHAScheduler
 
 from hydrapicker.errors import HydraPickerError
 from hydrapicker.tuning.config import TuneConfig
+from hydrapicker.tuning.halving import Halving
 from hydrapicker.tuning.outcome import Outcome
 from hydrapicker.tuning.proposals import METRIC, MODE, proposals, search_space
 from hydrapicker.tuning.settings import Settings
@@ -112,7 +112,8 @@ def _new_tuner(config: TuneConfig, trainable: Any, folder: Path) -> tune.Tuner:
             metric=METRIC,
             mode=MODE,
             search_alg=proposals(config, slots(config.cpus_per_trial, gpu=config.train.loop.gpu)),
-            scheduler=ASHAScheduler(
+            scheduler=Halving(
+                folder / "halving.pkl",
                 time_attr="epoch",
                 max_t=epochs,
                 grace_period=config.grace_epochs,
