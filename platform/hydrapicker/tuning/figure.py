@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
 from hydrapicker.evaluation.figures import png
 from hydrapicker.tuning.objective import Scores
@@ -69,11 +69,9 @@ def _draw_trials(
 
 
 def _draw_stage1(axes: Axes, stage1: Mapping[int, Scores]) -> None:
-    for width, scores in stage1.items():
-        of_width = f" (width {width})" if len(stage1) > 1 else ""
-        axes.axhline(
-            scores.objective, color=_STAGE1, ls=":", lw=1.3, label=f"stage 1's only head, on the same targets{of_width}"
-        )
+    for i, (width, scores) in enumerate(sorted(stage1.items())):
+        label = "stage 1's only head, on the same targets" + (f" (width {width})" if len(stage1) > 1 else "")
+        axes.axhline(scores.objective, color=_STAGE1, ls=(0, (1 + 2 * i, 2)), lw=1.3, label=label)
 
 
 def _mark(axes: Axes, best: Outcome, zero: float) -> None:
@@ -82,7 +80,7 @@ def _mark(axes: Axes, best: Outcome, zero: float) -> None:
     axes.annotate(
         f"best: {best.settings.lambda_bias:.3g}, AP {y:.3f}",
         (x, y),
-        xytext=(0, -24),
+        xytext=(0, 17),
         textcoords="offset points",
         ha="center",
         bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
@@ -99,14 +97,15 @@ def _log_axis_with_zero(axes: Axes, outcomes: Sequence[Outcome], zero: float) ->
     positive = [o.settings.lambda_bias for o in outcomes if o.settings.lambda_bias > 0] or [1.0]
     axes.set_xscale("log")
     axes.set_xlim(zero / 1.6, max(positive) * 1.6)
-    decades = range(math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive))) + 1)
+    decades = range(math.floor(math.log10(min(positive))) - 1, math.ceil(math.log10(max(positive))) + 1)
     broken = math.sqrt(zero * min(positive))
     ticks = [10.0**k for k in decades if broken < 10.0**k]
     axes.xaxis.set_major_locator(FixedLocator([zero, *ticks]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: "0" if value == zero else f"{value:g}"))
-    axes.xaxis.set_minor_locator(LogLocator(subs=range(2, 10)))
+    minor = [n * 10.0**k for k in decades for n in range(2, 10) if broken < n * 10.0**k]
+    axes.xaxis.set_minor_locator(FixedLocator(minor))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.set_xlabel("lambda_bias")
+    axes.set_xlabel("lambda_bias, the weight of the bias loss")
     # The axis is broken between zero, which has no logarithm, and the rest.
     axes.axvspan(broken / 1.12, broken * 1.12, color="white", zorder=2.5)
     for end in (broken / 1.12, broken * 1.12):
