@@ -64,7 +64,7 @@ def run_trial(proposal: dict[str, Any], job: TrialJob) -> None:
     device = torch.device("cuda" if recipe.loop.gpu else "cpu")
     start = job.stage1[settings.width]
     if start and not LocalSession(folder).checkpoints:
-        _begin_at(start, folder)
+        begin_at(Path(start), folder)
     judge = _Judge(recipe, sources, targets, device)
 
     def on_record(record: Record) -> None:
@@ -81,7 +81,7 @@ def run_trial(proposal: dict[str, Any], job: TrialJob) -> None:
         tune.report({"epoch": 0, METRIC: 0.0, "diverged": str(error)})
 
 
-def _begin_at(start: str, folder: Path) -> None:
+def begin_at(start: Path, folder: Path) -> None:
     """Put stage 1's last checkpoint where the trial's first one would be."""
 
     def copy(empty: Path) -> None:
