@@ -30,6 +30,10 @@ class Halving(ASHAScheduler):
         os.replace(unfinished, self._record)  # noqa: PTH105 (a plain name, as Ray's save takes)
         return decision
 
+    def set_search_properties(self, metric: str | None, mode: str | None, **spec: Any) -> bool:
+        """Take what is compared; said again to a record that was read, it is nothing new."""
+        return (metric, mode) == (self._metric, self._mode) or bool(super().set_search_properties(metric, mode, **spec))
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Ray Tune keeps the scheduler as it was when the search began.
         self.__dict__.update(state)

@@ -21,6 +21,7 @@ from hydrapicker.tuning.trial import TrialJob, run_trial
 
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # which cannot be silenced
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # we tell them in one line
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow holds what they would write
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours to handle
     "TUNE_GLOBAL_CHECKPOINT_S": "1",  # how much a killed search may forget
@@ -45,8 +46,8 @@ class Listener(Protocol):
     def reported(self, number: int, settings: dict[str, Any], metrics: dict[str, Any]) -> None:
         """A trial was judged."""
 
-    def ended(self, number: int, settings: dict[str, Any], metrics: dict[str, Any], failed: bool) -> None:
-        """A trial is over."""
+    def ended(self, number: int, settings: dict[str, Any], metrics: dict[str, Any], failure: str) -> None:
+        """A trial is over; `failure` says why it came to nothing."""
 
 
 class _Relay(tune.Callback):
@@ -66,11 +67,11 @@ class _Relay(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.listener:
-            self.listener.ended(_number(trial), trial.config, trial.last_result, failed=False)
+            self.listener.ended(_number(trial), trial.config, trial.last_result, failure="")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         if self.listener:
-            self.listener.ended(_number(trial), trial.config, trial.last_result, failed=True)
+            self.listener.ended(_number(trial), trial.config, trial.last_result, _reason(trial.get_error()))
 
 
 def run_search(config: TuneConfig, job: TrialJob, folder: Path, listener: Listener) -> list[Outcome]:
@@ -97,10 +98,9 @@ def run_search(config: TuneConfig, job: TrialJob, folder: Path, listener: Listen
                 tuner = _new_tuner(config, trainable, folder)
             results = tuner.fit()
         except (TuneError, RayError) as error:
-            raise TuningError(
-                f"the search in {folder} broke off: {_first_line(error)}; run it again to go on"
-            ) from error
-    return [_outcome(config, results[i]) for i in range(len(results))]
+            raise TuningError(f"the search in {folder} broke off: {_reason(error)}; run it again to go on") from error
+    outcomes = [_outcome(config, results[i]) for i in range(len(results))]
+    return sorted(outcomes, key=lambda outcome: outcome.number)  # a restored search has another order
 
 
 def _new_tuner(config: TuneConfig, trainable: Any, folder: Path) -> tune.Tuner:
@@ -160,7 +160,7 @@ def _number(trial: Any) -> int:
 def _outcome(config: TuneConfig, result: Any) -> Outcome:
     settings = Settings.of(config.train, result.config)
     metrics = result.metrics or {}
-    failure = metrics.get("diverged", "") or (_first_line(result.error) if result.error else "")
+    failure = metrics.get("diverged", "") or (_reason(result.error) if result.error else "")
     epochs = metrics.get("epoch", 0)
     return Outcome(
         number=int(Path(result.path).name.removeprefix(_FOLDER)),
@@ -175,5 +175,6 @@ def _outcome(config: TuneConfig, result: Any) -> Outcome:
     )
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+def _reason(error: object) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__  # the last line of a traceback in another process

@@ -51,13 +51,15 @@ class Watch:
         )
         self._runs.result(number, metrics)
 
-    def ended(self, number: int, settings: dict[str, Any], metrics: dict[str, Any], failed: bool) -> None:
+    def ended(self, number: int, settings: dict[str, Any], metrics: dict[str, Any], failure: str) -> None:
         """Close the trial's run; its checkpoints go, unless it may be tried again from them."""
-        self._runs.end(number, "FAILED" if failed or "diverged" in metrics else "FINISHED")
+        self._runs.end(number, "FAILED" if failure or "diverged" in metrics else "FINISHED")
         self._ended.add(number)
-        if not failed:
+        if failure:
+            self._say(f"{self._name(number, settings)}  failed: {failure}")
+        else:
             shutil.rmtree(self._job.folder_of(Settings.of(self._config.train, settings)), ignore_errors=True)
-        complete = metrics.get("epoch") == self._config.train.stage2.epochs
+        complete = not failure and metrics.get("epoch") == self._config.train.stage2.epochs
         if complete and metrics[METRIC] > self._best_ap:
             self._best_ap = metrics[METRIC]
             self._best = f"best: AP {self._best_ap:.3f} by {self._name(number, settings)}"

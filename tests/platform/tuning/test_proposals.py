@@ -101,4 +101,6 @@ def test_early_stopping_compares_with_what_was_reported_before_a_kill(tmp_path: 
     as_it_began = pickle.dumps(killed)
     decisions(killed, reports)
     restored = pickle.loads(as_it_began)  # noqa: S301 (what Ray Tune does)
+    assert restored.set_search_properties(METRIC, MODE), "Ray says it to a restored search too"
+    assert not restored.set_search_properties("other", MODE)
     assert decisions(restored, later) == undisturbed[len(reports) :]

@@ -88,3 +88,21 @@ def test_other_settings_never_meet_a_trial_s_checkpoints(config: TrainConfig) ->
     one = Settings.of(config, {"lambda_bias": 0.5})
     assert job.folder_of(one) == job.folder_of(Settings.of(config, {"lambda_bias": 0.5}))
     assert job.folder_of(one) != job.folder_of(Settings.of(config, {"lambda_bias": 0.51}))
+
+
+def test_heads_that_nothing_ties_may_get_their_first_gradients_in_different_steps(
+    config: TrainConfig, sources: dict[str, Dataset], tmp_path: Path
+) -> None:
+    loop = LoopConfig(batch_size=2, minibatches_per_step=1, workers=1, cpus_per_worker=1)
+    alone = replace(config, stage1=replace(config.stage1, epochs=0), loop=loop)
+    recipe = training_recipe(Settings.of(alone, {"lambda_bias": 0.0}).applied_to(alone), sources)
+    threads = torch.get_num_threads()
+    try:
+        session = LocalSession(tmp_path)
+        Worker(recipe, session).run()
+    finally:
+        torch.set_num_threads(threads)
+    weights = load_weights_of(session.checkpoints[-1], "network")
+    generic, a, b = (weights[f"_heads.%{name}.out.weight"] for name in ("generic", "a", "b"))
+    assert not torch.equal(a, b)
+    assert not torch.equal(a, generic), "every head was trained but the generic one, to which no sample comes"
