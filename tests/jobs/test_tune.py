@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(420)
 TRIALS = 3
 TUNE = (
     "tune --preset demo --datasets a b --targets c --network.width 4 --augmentation.crop-px 64 --loop.workers 1 "
-    "--loop.cpus-per-worker 1 --loop.batch-size 2 --loop.minibatches-per-step 2 --loop.validate-every 1 "
+    "--loop.cpus-per-worker 1 --loop.batch-size 2 --loop.minibatches-per-step 1 --loop.validate-every 1 "
     f"--stage1.epochs 2 --stage2.epochs 3 --stage2.learning-rate 1e-2 --grace-epochs 3 --trials {TRIALS} "
     "--search.lambda-bias 0.05 5 --run-name search"
 ).split()
@@ -50,7 +50,7 @@ class Lab:
         continued: What the next one said, which came to the end.
         repeated: What was said when the same command was given once more.
         titles: Of the killed driver's processes, when it was killed.
-        survivors: Of these processes, those that were still there later.
+        survivors: Titles of its trials' processes that were still there later.
         left_over: Titles of the trials' processes that were there after the search had ended.
     """
 
@@ -74,7 +74,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         for name, shape, seed in (("a", "shell", 1), ("b", "barrel", 2), ("c", "disc", 3)):
             make_dataset(name, shape, seed)
         killed, processes = kill_in_the_middle()
-        survivors = wait_until_gone(processes)
+        # Ray's own agents take their time, in which they do nothing.
+        survivors = wait_until_gone({pid: title for pid, title in processes.items() if of_trial(title)})
         continued = run_here()
         left_over = wait_until_gone({pid: title for pid, title in descendants(os.getpid()).items() if of_trial(title)})
         yield Lab(folder, killed, continued, run_here(), tuple(processes.values()), survivors, left_over)
@@ -244,7 +245,7 @@ def mlflow_runs(lab: Lab) -> tuple[Any, dict[str, Any]]:
 
 
 def test_the_same_command_again_tells_the_same_and_tries_nothing(lab: Lab) -> None:
-    assert "epoch" not in lab.repeated
+    assert not re.search(r"epoch \d", lab.repeated)
     assert lab.repeated.splitlines()[-8:] == lab.continued.splitlines()[-8:]
 
 
@@ -253,7 +254,7 @@ def test_the_same_command_again_tells_the_same_and_tries_nothing(lab: Lab) -> No
     [
         (["--trials", "4"], "another config or other datasets: give another --run-name"),
         (["--run-name", "other", "--cpus-per-trial", "1000"], "a trial of 1000 CPUs .* --cpus-per-trial"),
-        (["--run-name", "other", "--loop.workers", "2", "--loop.cpus-per-worker", "500"], "2 workers of 500 CPUs"),
+        (["--run-name", "other", "--loop.cpus-per-worker", "500"], "1 workers of 500 CPUs"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_starts(

@@ -102,7 +102,7 @@ def paper() -> TuneConfig:
 def demo() -> TuneConfig:
     """A search that ends in minutes on two cores."""
     train = training.demo()
-    return TuneConfig(trials=8, grace_epochs=10, train=replace(train, stage2=replace(train.stage2, epochs=25)))
+    return TuneConfig(trials=10, grace_epochs=10, train=replace(train, stage2=replace(train.stage2, epochs=25)))
 
 
 PRESETS = {"demo": demo, "paper": paper}

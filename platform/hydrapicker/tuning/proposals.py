@@ -85,9 +85,7 @@ class ZeroFirst(OptunaSearch):
         return proposal and {name: _rounded(value) for name, value in proposal.items()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tell Optuna of a result."""
-        if trial_id != self._first_trial:
-            super().on_trial_result(trial_id, result)
+        """Optuna learns of ends only: early stopping is not its affair."""
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tell Optuna of a trial's end."""

@@ -1,5 +1,6 @@
 """The search on Ray Tune: begun, or gone on with after any break."""
 
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -88,6 +89,7 @@ def run_search(config: TuneConfig, job: TrialJob, folder: Path, listener: Listen
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what fails is told by us
     resources = {"cpu": float(config.cpus_per_trial), **({"gpu": 1.0} if config.train.loop.gpu else {})}
     trainable = tune.with_resources(tune.with_parameters(run_trial, job=job), resources)
     with _listening(listener):

@@ -18,7 +18,7 @@ from hydrapicker.training.recipe import Recipe
 from hydrapicker.training.session import LocalSession, Record
 from hydrapicker.training.train import training_recipe
 from hydrapicker.training.worker import Worker
-from hydrapicker.tuning.objective import Scores, judge_trial
+from hydrapicker.tuning.objective import judge_trial
 from hydrapicker.tuning.proposals import METRIC
 from hydrapicker.tuning.settings import Settings
 from hydrapicker_core.network import MultiHeadNetwork, channels_last, load_weights
@@ -91,22 +91,25 @@ def begin_at(start: Path, folder: Path) -> None:
 
 
 class _Judge:
-    """Judges a training's best weights so far, once for as long as they stay the best."""
+    """Judges a training at a checkpoint: while it runs the network as it is, at its end the one that is kept.
+
+    What is kept has the least validation loss, which for long may be that of stage 1's network: it would tell nothing
+    of where a trial is going.
+    """
 
     def __init__(
         self, recipe: Recipe, sources: Mapping[str, Dataset], targets: Mapping[str, Dataset], device: torch.device
     ) -> None:
         self._recipe, self._sources, self._targets = recipe, sources, targets
         self._network = channels_last(MultiHeadNetwork(recipe.network, recipe.phases[-1].heads).to(device))
-        self._known: tuple[int, Scores] | None = None
 
     def result(self, checkpoint: Path) -> dict[str, Any]:
         """What Ray Tune is told at a checkpoint of stage 2."""
         progress = load_progress(checkpoint)
-        if self._known is None or self._known[0] != progress.best_epoch:
-            load_weights(self._network, load_weights_of(checkpoint, "best"), str(checkpoint))
-            self._known = progress.best_epoch, judge_trial(self._network, self._sources, self._targets)
-        scores = self._known[1]
+        at_its_end = progress.epoch == self._recipe.phases[-1].stage.epochs
+        weights = load_weights_of(checkpoint, "best" if at_its_end else "network")
+        load_weights(self._network, weights, str(checkpoint))
+        scores = judge_trial(self._network, self._sources, self._targets)
         return {
             "epoch": progress.epoch,
             "best_epoch": progress.best_epoch,
