@@ -1,8 +1,11 @@
 """Ray: started here when no cluster is named, joined when RAY_ADDRESS names one."""
 
+import json
 import logging
 import os
 import socket
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from hydrapicker.errors import HydraPickerError, InvalidInputError
@@ -15,6 +18,7 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
 }
 _KNOCK_SECONDS = 5
+_PACKAGES = ("hydrapicker", "hydrapicker_core", "hydrapicker_registry")
 
 
 class ClusterError(HydraPickerError, ConnectionError):
@@ -35,10 +39,11 @@ def connect() -> None:
         return
     address = os.environ.get("RAY_ADDRESS") or "local"
     # A container may have fewer cores than the machine, which Ray and we must count alike.
-    local: dict[str, Any] = {"include_dashboard": False, "num_cpus": available_cores()} if address == "local" else {}
+    here = {"include_dashboard": False, "num_cpus": available_cores()}
+    options: dict[str, Any] = here if address == "local" else {"runtime_env": own_packages()}
     try:
         _knock(address)
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **options)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if address == "local":
@@ -47,6 +52,24 @@ def connect() -> None:
             f"no Ray cluster answers at RAY_ADDRESS={address} ({reason}): start it, set RAY_AUTH_MODE=token if it "
             "wants a token, or unset RAY_ADDRESS to run here"
         ) from error
+
+
+def own_packages() -> dict[str, Any]:
+    """A Ray runtime environment in which every node runs the three packages as they are here, installed there or not.
+
+    Empty in a Ray job that ships packages of its own.
+    """
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR") or "{}")
+    if "py_modules" in (submitted.get("runtime_env") or {}):
+        return {}  # Ray refuses to be told twice, and they are on their way already
+    return {"py_modules": [str(Path(file).parent) for file in map(_file_of, _PACKAGES)]}
+
+
+def _file_of(package: str) -> str:
+    spec = find_spec(package)
+    assert spec is not None, package
+    assert spec.origin is not None, package
+    return spec.origin
 
 
 def _knock(address: str) -> None:

@@ -69,7 +69,7 @@ def run_demo(config: DemoConfig, say: Say) -> DemoResult:
         count = config.new_micrographs if shape == config.new else config.micrographs
         _make_dataset(shape, count, seed, say)
     preset = demo_preset()
-    loop = replace(preset.loop, workers=min(preset.loop.workers, available_cores()))
+    loop = replace(preset.loop, workers=min(preset.loop.worker_range[1], available_cores()))
     trained = train(replace(preset, datasets=config.sources, loop=loop), say)
     heads = (*(head for head in trained if head.name != "generic"), contribute(ContributeConfig(config.new), say))
     folders = tuple(_pick_test_micrographs(head.name, config.out / head.name, say) for head in heads)

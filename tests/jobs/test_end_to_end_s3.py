@@ -25,7 +25,7 @@ TRAIN = (
     "--loop.batch-size 2 --stage1.epochs 1 --stage2.epochs 1 --streaming.sampling balanced --run-name from-s3"
 ).split()
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def mlflow_server(folder: Path, artifacts: str) -> Iterator[str]:
 
 
 def wait_for(url: str, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(240):
+    for _ in range(720):
         assert server.poll() is None, log.read_text()
         with suppress(OSError), urllib.request.urlopen(url, timeout=5):
             return
@@ -103,12 +103,15 @@ def test_training_streams_from_s3_and_registers_heads_there(lab: str) -> None:
     import ray
 
     ray.shutdown()  # a cluster of another test does not know this test's variables
-    assert main(TRAIN) == 0
+    assert main([*TRAIN, "--runs", f"s3://{lab}/runs"]) == 0
     heads = {head.dataset for head in list_heads()}
     assert heads == {"generic", "a", "b"}
     objects = boto3.client("s3").list_objects_v2(Bucket=lab, Prefix="mlflow/")["Contents"]
     assert sum(entry["Key"].endswith(".safetensors") for entry in objects) == 4, "three heads and a trunk"
     assert not Path("hydrapicker-data/datasets").exists(), "nothing of the store is on this disk"
+    checkpoints = boto3.client("s3").list_objects_v2(Bucket=lab, Prefix="runs/from-s3/checkpoint_")["Contents"]
+    assert sum(entry["Key"].endswith("progress.json") for entry in checkpoints) == 2, "the last two stay"
+    assert not Path("hydrapicker-data/runs").exists(), "and no checkpoint"
     picks = load_head("a").pick("hydrapicker-data/simulated/a/micrographs/a_00001.mrc", threshold=0.0)
     assert len(picks) > 0
 

@@ -1,14 +1,16 @@
 """``hydrapicker contribute``."""
 
 from hydrapicker.cli.console import print_table, say
-from hydrapicker.cli.parse import parse
+from hydrapicker.cli.parse import parse_with_file
 
 
 def run(arguments: list[str]) -> int:
     """Train a head for one dataset, register it and print how it compares with the generic head."""
+    import tyro
+
     from hydrapicker.training.contribute import ContributeConfig, contribute
 
-    config = parse(ContributeConfig, "contribute", arguments)
+    config = parse_with_file(ContributeConfig, "contribute", arguments, ContributeConfig(tyro.MISSING))
     head = contribute(config, say)
     rows = [
         (f"{head.name} version {head.version} (few-shot)", head.metrics.get("ap"), head.metrics.get("auroc")),

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
@@ -62,24 +63,37 @@ def _refusal_behind(error: BaseException | None) -> InvalidInputError | None:
 def parse_preset(
     config: type[Config], command: str, arguments: Sequence[str], presets: Mapping[str, Callable[[], Config]]
 ) -> Config:
-    """As :func:`parse`, with ``--preset NAME`` and ``--config FILE`` (YAML) below the options given."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog=f"hydrapicker {command}")
+    """As :func:`parse_with_file`, with ``--preset NAME`` below the file."""
+    parser = _silent_parser(command)
     parser.add_argument("--preset", choices=sorted(presets), default="paper")
+    chosen, rest = parser.parse_known_args(list(arguments))
+    names = " or ".join(sorted(presets))
+    extra = f"--preset {names} sets all options (here: {chosen.preset});"
+    return parse_with_file(config, command, rest, presets[chosen.preset](), extra)
+
+
+def parse_with_file(
+    config: type[Config], command: str, arguments: Sequence[str], default: Config, description: str = ""
+) -> Config:
+    """As :func:`parse`, with ``--config FILE`` (YAML) below the options given; `description` is put before its help."""
+    parser = _silent_parser(command)
     parser.add_argument("--config", type=Path)
     chosen, rest = parser.parse_known_args(list(arguments))
-    default = presets[chosen.preset]()
     if chosen.config is not None:
         default = from_yaml(chosen.config, default)
     summary = (config.__doc__ or "").splitlines()[0]
-    names = " or ".join(sorted(presets))
-    extra = f"--preset {names} sets all options (here: {chosen.preset}); --config FILE reads them from YAML."
-    return parse(config, command, rest, default, f"{summary} {extra}")
+    words = (summary, description, "--config FILE reads options from YAML.")
+    return parse(config, command, rest, default, " ".join(filter(None, words)))
+
+
+def _silent_parser(command: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(add_help=False, allow_abbrev=False, prog=f"hydrapicker {command}")
 
 
 def from_yaml(path: Path, default: Config) -> Config:
     """`default` with the values of a YAML file of the same tree; unknown keys and wrong values are refused."""
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = yaml.load(path.read_text(), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path}: cannot be read ({error}); give a YAML file") from error
     except yaml.YAMLError as error:
@@ -87,6 +101,18 @@ def from_yaml(path: Path, default: Config) -> Config:
     if not isinstance(tree, dict):
         raise InvalidInputError(f"{path}: not a tree of options; write 'datasets: [...]' and so on")
     return _overridden(default, tree, str(path))  # type: ignore[no-any-return]  # built as type(default)
+
+
+class _Loader(yaml.SafeLoader):
+    """Without YAML 1.1's numbers of base 60, as which it would take the 1:4 of ``workers: 1:4``."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (it is PyYAML's own)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:int"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"[-+]?[0-9]+$"), list("-+0123456789"))
 
 
 def _overridden(default: Any, tree: Mapping[str, Any], where: str) -> Any:

@@ -1,6 +1,7 @@
 """What a training run can be told; the command line, the YAML file and the MLflow parameters are this one tree."""
 
 import math
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -53,41 +54,58 @@ class LoopConfig:
     Attributes:
         batch_size: Crops in a minibatch; all come from one dataset.
         minibatches_per_step: Minibatches averaged in one optimiser step, shared out over the workers.
-        workers: Processes that train together.
+        workers: Processes that train together; MIN:MAX for as many of them as the cluster has room for at any time.
         cpus_per_worker: Cores, and threads, of each worker; 0 shares this machine's cores out evenly.
         gpu: Whether each worker gets a GPU; asking for one that is not there is an error, never a silent CPU run.
         precision: float32, or bfloat16 autocast.
         seed: Of everything random.
         validate_every: Epochs between two validations; the last epoch of a stage is always validated.
         max_failures: How often workers that died are started again from the last checkpoint.
+        keep_checkpoints: How many of the last checkpoints stay; each holds the best weights so far besides its own.
     """
 
     batch_size: int = 4
     minibatches_per_step: int = 8
-    workers: int = 1
+    workers: int | str = 1
     cpus_per_worker: int = 0
     gpu: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     validate_every: int = 1
     max_failures: int = 3
+    keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
         if self.cpus_per_worker < 0 or self.max_failures < 0:
             raise InvalidInputError("cpus_per_worker and max_failures cannot be negative: give 0 or more")
-        for name in ("batch_size", "minibatches_per_step", "workers", "validate_every"):
+        for name in ("batch_size", "minibatches_per_step", "validate_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} {getattr(self, name)} is not positive: give at least 1")
-        if self.minibatches_per_step % self.workers:
+        fewest, most = self.worker_range
+        if fewest == most and self.minibatches_per_step % most:
             raise InvalidInputError(
-                f"minibatches_per_step {self.minibatches_per_step} cannot be shared evenly by {self.workers} workers: "
-                f"give a multiple of {self.workers}"
+                f"minibatches_per_step {self.minibatches_per_step} cannot be shared evenly by {most} workers: "
+                f"give a multiple of {most}"
             )
+        if self.minibatches_per_step < most:  # between the two, shares may be uneven
+            raise InvalidInputError(
+                f"minibatches_per_step {self.minibatches_per_step} leaves some of {most} workers nothing to do: "
+                f"give at least {most}"
+            )
+
+    @property
+    def worker_range(self) -> tuple[int, int]:
+        """The fewest and the most workers; both the same unless workers come and go."""
+        found = re.fullmatch(r"(\d+)(?::(\d+))?", str(self.workers))
+        fewest, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not 1 <= fewest <= most:
+            raise InvalidInputError(f"workers {self.workers!r} is neither a count nor MIN:MAX: give 2, or 1:4")
+        return fewest, most
 
     @property
     def threads(self) -> int:
         """Cores of each worker, shared out where none were given."""
-        return self.cpus_per_worker or max(1, available_cores() // self.workers)
+        return self.cpus_per_worker or max(1, available_cores() // self.worker_range[1])
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,7 @@ class TrainConfig:
         loop: Minibatches, workers, seed.
         streaming: How an epoch is shared out among the datasets, and how micrographs are read.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
-        runs: Folder for checkpoints; on a cluster one that every node sees.
+        runs: Folder or s3:// URL for checkpoints; on a cluster one that every node sees.
         contributor: Author put on record in the registry.
     """
 
@@ -135,11 +153,11 @@ class TrainConfig:
 
 
 def check_run(run_name: str, runs: str) -> None:
-    """Refuse a run's name that is no plain name, and a place for runs that is no folder."""
+    """Refuse a run's name that is no plain name, and a place for runs that is neither a folder nor in S3."""
     if run_name:
         validate_dataset_name(run_name)  # a run's name becomes a folder's, as a dataset's does
-    if "://" in runs:
-        raise InvalidInputError(f"runs {runs!r} is a URL: give a folder, on a cluster one that every node sees")
+    if "://" in runs and not runs.startswith(("s3://", "s3a://", "file://")):
+        raise InvalidInputError(f"runs {runs!r} is no place for checkpoints: give a folder or s3://bucket/prefix")
 
 
 def paper() -> TrainConfig:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
@@ -37,7 +36,7 @@ class ContributeConfig:
         loop: Minibatches, workers, seed.
         streaming: How micrographs are shuffled and read.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
-        runs: Folder for checkpoints; on a cluster one that every node sees.
+        runs: Folder or s3:// URL for checkpoints; on a cluster one that every node sees.
         contributor: Author put on record in the registry.
     """
 
@@ -69,7 +68,7 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
         InvalidInputError: When the dataset was prepared for another trunk.
     """
     datasets = open_datasets((config.dataset,), config.store)
-    check_datasets(datasets)
+    check_datasets(datasets, config.loop.batch_size)
     dataset = datasets[config.dataset]
     base = HeadRegistry().load(GENERIC)
     if dataset.box_px != base.trunk.metadata.input.box_px:
@@ -95,7 +94,7 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
         initial=_initial_weights(base),
     )
     with tracked(recipe, config, say) as (tracker, on_record):
-        trained = run_recipe(recipe, Path(config.runs), on_record)
+        trained = run_recipe(recipe, config.runs, on_record)
         from hydrapicker.training.registration import Origin, judge_network, register_head
         from hydrapicker_core.network import MultiHeadNetwork, load_weights
 

@@ -1,7 +1,7 @@
 """A training process as a worker of Ray Train."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ import ray
 import ray.train
 import ray.train.torch
 
+from hydrapicker.errors import HydraPickerError, StoreAccessError, StoreError
 from hydrapicker.training.session import Record, Save
 from hydrapicker.training.worker import Worker
 
@@ -43,7 +44,7 @@ class RaySession:
             yield Path(folder)
 
     def report(self, record: Record, save: Save) -> None:
-        """Hand the checkpoint to Ray Train, then post the record."""
+        """Hand the checkpoint to Ray Train, and post the record once it is committed."""
         metrics = {"phase": record["phase"], "epoch": record["epoch"]}
         if self.rank != 0:
             ray.train.report(metrics)
@@ -51,4 +52,23 @@ class RaySession:
         with tempfile.TemporaryDirectory() as folder:
             save(Path(folder))
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-        ray.get(self._board.post.remote(record))
+        # Files are in place when report returns, but it is the controller that makes them the checkpoint to resume
+        # from, when it looks next; and where a rank has died meanwhile, it never does.
+        committed = ray.train.get_all_reported_checkpoints(ray.train.CheckpointConsistencyMode.COMMITTED)
+        if any(checkpoint.metrics == metrics for checkpoint in committed):
+            ray.get(self._board.post.remote(record))
+
+
+class StopForGood(ray.train.UserCallback):
+    """Ends a training at an error that starting again does not mend: Ray itself would try as often as for a crash."""
+
+    def after_exception(self, run_context: Any, worker_exceptions: Mapping[int, Exception]) -> None:
+        """Raise such an error in Ray's controller, which then gives up."""
+        for error in worker_exceptions.values():
+            if isinstance(error, HydraPickerError) and not may_pass(error):
+                raise error
+
+
+def may_pass(error: HydraPickerError) -> bool:
+    """Whether an error may have gone by itself at the next start: a store that did not answer may answer again."""
+    return isinstance(error, StoreError) and not isinstance(error, StoreAccessError)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -15,9 +14,10 @@ from hydrapicker.storage.location import from_any_folder
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.config import TrainConfig
+from hydrapicker.training.folder import RunFolder
 from hydrapicker.training.progress import Progress
 from hydrapicker.training.recipe import Phase, Recipe
-from hydrapicker.training.run import Trained, check_folder, claim_folder, run_recipe
+from hydrapicker.training.run import Trained, run_recipe
 from hydrapicker_core.network import GENERIC
 from hydrapicker_registry.errors import RegistryError
 from hydrapicker_registry.registry import HeadRegistry
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 _NOT_THE_RESULT = {
-    "loop": ("workers", "cpus_per_worker", "gpu", "max_failures"),
+    "loop": ("workers", "cpus_per_worker", "gpu", "max_failures", "keep_checkpoints"),
     "streaming": ("buffer_megabytes", "connections", "cache", "cache_gigabytes", "retry_seconds"),
 }
 
@@ -47,10 +47,10 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
     if not config.datasets:
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
     datasets = open_datasets(config.datasets, config.store)
-    check_datasets(datasets)
+    check_datasets(datasets, config.loop.batch_size)
     recipe = training_recipe(config, datasets)
     with tracked(recipe, config, say) as (tracker, on_record):
-        trained = run_recipe(recipe, Path(config.runs), on_record)
+        trained = run_recipe(recipe, config.runs, on_record)
         return _register(recipe, config, datasets, trained, tracker, say)
 
 
@@ -113,9 +113,10 @@ def _register(
 def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun, Callable[[dict[str, Any]], None]]]:
     """An MLflow run around a training: config at the start, every epoch's figures, the end's status."""
     # What can be refused is refused before anything is written.
-    check_folder(recipe, Path(config.runs))
+    folder = RunFolder(config.runs, recipe)
+    folder.check()
     cluster.connect()
-    cluster.require(recipe.loop.workers, recipe.loop.threads, gpu=recipe.loop.gpu)
+    cluster.require(recipe.loop.worker_range[0], recipe.loop.threads, gpu=recipe.loop.gpu)
     tracker = TrackedRun(recipe.run_name, recipe.identity, type(config).__name__)
     lines = Progress(recipe)
     before = [0]
@@ -130,7 +131,7 @@ def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun,
 
     say(f"run {recipe.run_name}")
     try:
-        claim_folder(recipe, Path(config.runs))
+        folder.claim()
         tracker.log_config({"config": asdict(config), "fingerprint": recipe.fingerprints}, config_as_yaml(config))
         yield tracker, on_record
     except BaseException as error:
@@ -169,12 +170,18 @@ def common_box(datasets: Mapping[str, Dataset]) -> int:
     return next(iter(sides))
 
 
-def check_datasets(datasets: Mapping[str, Dataset]) -> None:
-    """Refuse datasets that cannot be trained on."""
+def check_datasets(datasets: Mapping[str, Dataset], batch_size: int) -> None:
+    """Refuse datasets that cannot be trained on in minibatches of this size."""
     for name, dataset in datasets.items():
         for split in ("train", "val", "test"):
             if len(dataset.split(split)) == 0:
                 raise InvalidInputError(f"dataset {name} has no {split} micrographs: ingest it with more micrographs")
+        there = len(dataset.split("train"))
+        if batch_size > there:
+            raise InvalidInputError(
+                f"batch_size {batch_size} is larger than dataset {name}, which has {there} train micrographs: give "
+                f"--loop.batch-size {there} or less"
+            )
         if not dataset.rows.particle_counts[dataset.split("train")].any():
             raise InvalidInputError(f"dataset {name} has no particles to train on: ingest it with labelled ones")
 

@@ -49,23 +49,13 @@ class Worker:
 
     def run(self) -> None:
         """Train what is left of the recipe."""
-        with self.session.resumed() as folder:
-            if folder:
-                self._restore(folder)
-            for index in range(self.progress.phase, len(self.recipe.phases)):
-                self._run_phase(index, folder if index == self.progress.phase else None)
+        resumed = self._resume()
+        for index in range(self.progress.phase, len(self.recipe.phases)):
+            phase = self.recipe.phases[index]
+            self._train(phase, resumed or self._begin(index, phase))
+            resumed = None
 
-    def _run_phase(self, index: int, resumed_from: Path | None) -> None:
-        phase = self.recipe.phases[index]
-        if resumed_from is None:
-            self.progress = Progress(phase=index, history=self.progress.history)
-            self.network = self._network_of(phase)
-            self.best = _copy(self.network)
-            if index > 0 or self.recipe.initial:  # a phase never ends worse than it began
-                self.progress.best_loss = self._validation(phase).loss
-        step = self._step(phase)
-        if resumed_from is not None and self.progress.epoch > 0:
-            load_optimiser(resumed_from, step.optimiser)
+    def _train(self, phase: Phase, step: Step) -> None:
         while self.progress.epoch < phase.stage.epochs:
             record = self._train_epoch(phase, step)
             self.progress.epoch += 1
@@ -136,7 +126,30 @@ class Worker:
 
         self.session.report(self.progress.history[-1], save)
 
-    # --- building and restoring ---
+    # --- beginning and going on ---
+
+    def _begin(self, index: int, phase: Phase) -> Step:
+        """Start a phase from the best weights of the one before."""
+        self.progress = Progress(phase=index, history=self.progress.history)
+        self.network = self._network_of(phase)
+        self.best = _copy(self.network)
+        if index > 0 or self.recipe.initial:  # a phase never ends worse than it began
+            self.progress.best_loss = self._validation(phase).loss
+        return self._step(phase)
+
+    def _resume(self) -> Step | None:
+        """Go on from the session's checkpoint, if it has one; it is let go of before training goes on."""
+        with self.session.resumed() as folder:
+            if folder is None:
+                return None
+            self.progress = load_progress(folder)
+            phase = self.recipe.phases[self.progress.phase]
+            self.network = self._network_of(phase)
+            self.network.load_state_dict(load_weights_of(folder, "network"))
+            self.best = load_weights_of(folder, "best")
+            step = self._step(phase)
+            load_optimiser(folder, step.optimiser)
+            return step
 
     def _first_network(self) -> MultiHeadNetwork:
         torch.manual_seed(seed_of(self.recipe.loop.seed, "weights"))
@@ -150,12 +163,6 @@ class Worker:
             return self.network
         network = multi_head_from_single(self.network, phase.heads)
         return channels_last(network.to(self.device))
-
-    def _restore(self, folder: Path) -> None:
-        self.progress = load_progress(folder)
-        self.network = self._network_of(self.recipe.phases[self.progress.phase])
-        self.network.load_state_dict(load_weights_of(folder, "network"))
-        self.best = load_weights_of(folder, "best")
 
     def _step(self, phase: Phase) -> Step:
         self.network.requires_grad_(not phase.frozen)

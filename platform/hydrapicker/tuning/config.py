@@ -89,6 +89,10 @@ class TuneConfig:
                 f"grace_epochs {self.grace_epochs} is not between 1 and the {self.train.stage2.epochs} epochs of "
                 f"stage 2: give --grace-epochs {self.train.stage2.epochs} to stop no trial early"
             )
+        if "://" in self.train.runs:
+            raise InvalidInputError(
+                f"runs {self.train.runs!r} is a URL: give a folder to a search, on a cluster one that every node sees"
+            )
         for name in self.targets:
             if name in self.train.datasets:
                 raise InvalidInputError(f"dataset {name} is both a source and a target: leave it out of one of the two")

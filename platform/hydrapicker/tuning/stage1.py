@@ -9,8 +9,9 @@ from pathlib import Path
 from hydrapicker.files import atomic_write
 from hydrapicker.store.store import Dataset
 from hydrapicker.training.config import TrainConfig
+from hydrapicker.training.folder import RunFolder
 from hydrapicker.training.recipe import Recipe
-from hydrapicker.training.run import check_folder, run_recipe
+from hydrapicker.training.run import run_recipe
 from hydrapicker.training.train import identity, tracked, training_recipe
 
 _FINISHED = "finished.json"
@@ -35,15 +36,14 @@ def trained_stage1(config: TrainConfig, datasets: Mapping[str, Dataset], say: Ca
     if config.stage1.epochs == 0:
         return None
     recipe = stage1_recipe(config, datasets)
-    runs = Path(config.runs)
-    check_folder(recipe, runs)
-    folder = runs.absolute() / recipe.run_name
+    RunFolder(config.runs, recipe).check()
+    folder = Path(config.runs).absolute() / recipe.run_name
     record = folder / _FINISHED
     if record.exists():
         say(f"stage 1 of width {config.network.width} was trained before, in {folder}")
     else:
         with tracked(recipe, config, say) as (_, on_record):
-            run_recipe(recipe, runs, on_record)
+            run_recipe(recipe, config.runs, on_record)
         last = max(path.parent.name for path in folder.glob("checkpoint_*/progress.json"))
         with atomic_write(record) as temporary:
             temporary.write_text(json.dumps({"checkpoint": last}))

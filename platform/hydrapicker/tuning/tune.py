@@ -14,8 +14,9 @@ from hydrapicker.store.store import Dataset
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.checkpoint import load_weights_of
 from hydrapicker.training.config import TrainConfig
+from hydrapicker.training.folder import RunFolder
 from hydrapicker.training.recipe import Recipe
-from hydrapicker.training.run import check_folder, claim_folder
+from hydrapicker.training.run import interruptible
 from hydrapicker.training.train import check_datasets, config_as_yaml, open_datasets, training_recipe
 from hydrapicker.tuning.command import train_command
 from hydrapicker.tuning.config import TuneConfig
@@ -89,7 +90,7 @@ def tune(config: TuneConfig, say: Say = print, show: Show = lambda done, total, 
     sources, targets = _open(config)
     recipe = _claim(config, sources, targets)
     folder = Path(config.train.runs).absolute() / recipe.run_name
-    check_folder(recipe, folder.parent)
+    RunFolder(config.train.runs, recipe).check()
     _check_cluster(config)
     with _tracked(recipe, config, say) as tracker:
         of_width = {width: _of_width(config.train, width) for width in widths(config.search, config.train)}
@@ -108,7 +109,8 @@ def tune(config: TuneConfig, say: Say = print, show: Show = lambda done, total, 
         runs = TrialRuns(tracker, recipe.run_name, config.train)
         runs.close_orphans()
         try:
-            outcomes = run_search(config, job, folder, Watch(config, job, runs, say, show))
+            with interruptible():
+                outcomes = run_search(config, job, folder, Watch(config, job, runs, say, show))
             runs.flush()
         finally:
             with suppress(RegistryError):
@@ -126,7 +128,7 @@ def _open(config: TuneConfig) -> tuple[Datasets, Datasets]:
     datasets = open_datasets(names, train.store)
     sources = {name: datasets[name] for name in train.datasets}
     targets = {name: datasets[name] for name in config.targets}
-    check_datasets(sources)
+    check_datasets(sources, train.loop.batch_size)
     check_targets(targets)
     return sources, targets
 
@@ -142,7 +144,7 @@ def _claim(config: TuneConfig, sources: Datasets, targets: Datasets) -> Recipe:
 def _check_cluster(config: TuneConfig) -> None:
     loop = config.train.loop
     cluster.connect()
-    cluster.require(loop.workers, loop.threads, gpu=loop.gpu)
+    cluster.require(loop.worker_range[0], loop.threads, gpu=loop.gpu)
     if slots(config.cpus_per_trial, gpu=loop.gpu) == 0:
         raise InvalidInputError(
             f"a trial of {config.cpus_per_trial} CPUs fits on no node of the cluster: give fewer --cpus-per-trial"
@@ -154,7 +156,7 @@ def _tracked(recipe: Recipe, config: TuneConfig, say: Say) -> Iterator[TrackedRu
     tracker = TrackedRun(recipe.run_name, recipe.identity, type(config).__name__)
     say(f"search {recipe.run_name}")
     try:
-        claim_folder(recipe, Path(config.train.runs))
+        RunFolder(config.train.runs, recipe).claim()
         tracker.log_config({"config": asdict(config), "fingerprint": recipe.fingerprints}, config_as_yaml(config))
         yield tracker
     except BaseException as error:

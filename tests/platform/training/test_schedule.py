@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.training.config import LoopConfig, StageConfig, demo, paper
+from hydrapicker.training.config import LoopConfig, StageConfig, paper
 from hydrapicker.training.schedule import learning_rate
 
 
@@ -31,11 +31,16 @@ def test_the_paper_preset_holds_the_papers_numbers() -> None:
     [
         ({"minibatches_per_step": 3, "workers": 2}, "multiple of 2"),
         ({"batch_size": 0}, "batch_size"),
-        ({"workers": 0}, "workers"),
+        ({"minibatches_per_step": 3, "workers": "1:4"}, "at least 4"),
+        ({"workers": 0}, "workers 0 is neither"),
+        ({"workers": -2}, "workers -2 is neither"),
+        ({"workers": "4:2"}, "neither a count nor MIN:MAX: give 2, or 1:4"),
+        ({"workers": "many"}, "workers 'many' is neither"),
+        ({"keep_checkpoints": 0}, "keep_checkpoints"),
         ({"max_failures": -1}, "max_failures"),
     ],
 )
-def test_impossible_loops_are_refused(wrong: dict[str, int], told: str) -> None:
+def test_impossible_loops_are_refused(wrong: dict[str, int | str], told: str) -> None:
     with pytest.raises(InvalidInputError, match=told):
         LoopConfig(**wrong)  # type: ignore[arg-type]
 
@@ -51,4 +56,9 @@ def test_impossible_stages_are_refused(wrong: dict[str, float]) -> None:
 def test_cores_are_shared_out_unless_given() -> None:
     assert LoopConfig(workers=1, cpus_per_worker=3).threads == 3
     assert LoopConfig(workers=8).threads >= 1
-    assert demo().loop.minibatches_per_step % demo().loop.workers == 0
+    assert LoopConfig(workers="1:4").threads == LoopConfig(workers=4).threads
+
+
+def test_workers_may_come_and_go() -> None:
+    assert LoopConfig(workers="2").worker_range == (2, 2)
+    assert LoopConfig(workers="1:3").worker_range == (1, 3), "8 minibatches, unevenly shared"

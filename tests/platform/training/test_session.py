@@ -6,31 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from hydrapicker.store.store import Store
-from hydrapicker.streaming.config import StreamingConfig
-from hydrapicker.training.config import LoopConfig, StageConfig
-from hydrapicker.training.recipe import Phase, Recipe
+from hydrapicker.training.recipe import Recipe
 from hydrapicker.training.run import Trained, read_trained
 from hydrapicker.training.session import LocalSession
 from hydrapicker.training.worker import Worker
-from hydrapicker_core.augmentation import AugmentationConfig
-from hydrapicker_core.losses import LossConfig
-from hydrapicker_core.network import NetworkConfig
-
-
-@pytest.fixture
-def recipe(store: str) -> Recipe:
-    dataset = Store(store).open("a")
-    return Recipe(
-        run_name="toy", identity="", datasets={"a": dataset.version}, fingerprints={"a": dataset.fingerprint},
-        network=NetworkConfig(width=4), loss=LossConfig(), augmentation=AugmentationConfig(crop_px=32),
-        phases=(
-            Phase("stage 1", StageConfig(2, "adam", 1e-3)),
-            Phase("stage 2", StageConfig(2, "sgd", 1e-3), heads=("a",)),
-        ),
-        loop=LoopConfig(batch_size=2, minibatches_per_step=1, cpus_per_worker=1),
-        streaming=StreamingConfig(), store=store, box_px=21,
-    )  # fmt: skip
 
 
 class StoppedError(Exception):

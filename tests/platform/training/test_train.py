@@ -40,4 +40,9 @@ def test_names_that_are_no_datasets_are_refused(store: str) -> None:
 
 
 def test_a_dataset_with_all_splits_and_particles_can_be_trained_on(store: str) -> None:
-    check_datasets(open_datasets(("a", "b"), store))
+    check_datasets(open_datasets(("a", "b"), store), batch_size=2)
+
+
+def test_a_batch_larger_than_a_dataset_is_refused(store: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"dataset a, which has 2 train .* give --loop.batch-size 2 or less$"):
+        check_datasets(open_datasets(("a",), store), batch_size=3)

@@ -16,7 +16,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[:96, :112]
     particles, nothing = {}, {}
-    for number in range(5):
+    for number in range(6):
         xy = random.uniform([8, 8], [103, 87], (6, 2)).astype(np.float32)
         image = random.normal(size=(96, 112)).astype(np.float32)
         for x, y in xy:

@@ -56,6 +56,7 @@ def test_yaml_gives_back_the_config(tmp_path: Path) -> None:
         ("--grace-epochs 101", "--grace-epochs 100"),
         ("--reduction-factor 1", "less than 2"),
         ("--cpus-per-trial 0", "cpus_per_trial 0"),
+        ("--runs s3://bucket/runs", "give a folder to a search"),
     ],
 )
 def test_what_makes_no_search_is_refused_with_the_remedy(options: str, refusal: str) -> None:
