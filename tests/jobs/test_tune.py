@@ -29,7 +29,7 @@ from hydrapicker.training.worker import Worker
 from hydrapicker.tuning.objective import judge_trial
 from hydrapicker_core.network import MultiHeadNetwork, load_weights
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(600)
 
 TRIALS = 3
 TUNE = (
