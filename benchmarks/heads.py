@@ -6,8 +6,8 @@ unused ones). Both take the same steps, as the demo does: a minibatch of 4 crops
 Prints per step, as medians: seconds without the optimiser's own, which goes through every head's weights in any
 implementation; the seconds of those that a core worked for this process, which neighbours on the machine disturb less;
 the optimiser's seconds; and the megabytes that a rank hands over to be averaged, counted as they are handed over.
-Ratios are to 2 heads of the same implementation. The variants take turns, step by step, so that a machine that slows
-down slows them all.
+Ratios are to 2 heads of the same implementation, in the same round. The variants take turns, step by step, so that a
+machine that slows down slows them all.
 """
 
 import random
@@ -102,6 +102,10 @@ class Variant:
         self.seconds.append((optimiser[0] - start[0], optimiser[1] - start[1], end[0] - optimiser[0]))
         self.bytes.append(self.sent.bytes - sent)
 
+    def columns(self) -> list[tuple[float, ...]]:
+        """Of all measured steps: seconds, those of the core, those of the optimiser, bytes."""
+        return [*zip(*self.seconds[WARM_UP:], strict=True), tuple(self.bytes[WARM_UP:])]
+
 
 def now() -> Times:
     """The time on the clock, and how long this process has been worked for."""
@@ -185,15 +189,18 @@ def show(variants: dict[str, dict[int, Variant]]) -> None:
     titles = (("seconds", 10), ("ratio", 7), ("of core", 10), ("ratio", 7), ("optimiser", 11), ("megabytes", 11))
     print(f"{'':6}{'heads':>6}" + "".join(f"{title:>{width}}" for title, width in (*titles, ("ratio", 7))))
     for name, of_heads in variants.items():
-        rows = {
-            heads: [statistics.median(values) for values in (*zip(*v.seconds[WARM_UP:], strict=True), v.bytes)]
-            for heads, v in of_heads.items()
-        }
-        first = rows[HEADS[0]]
-        for heads, (seconds, core, optimiser, sent) in rows.items():
+        first = of_heads[HEADS[0]].columns()
+        for heads, variant in of_heads.items():
+            columns = variant.columns()
+            seconds, core, optimiser, sent = (statistics.median(column) for column in columns)
+            # Ratios within a round, in which neighbours on the machine disturb all alike.
+            slower, busier, _, more = (
+                statistics.median(own / two for own, two in zip(*pair, strict=True) if two)
+                for pair in zip(columns, first, strict=True)
+            )
             print(
-                f"{name:6}{heads:6}{seconds:10.3f}{seconds / first[0]:7.2f}{core:10.3f}{core / first[1]:7.2f}"
-                f"{optimiser:11.3f}{sent / 1e6:11.2f}{sent / first[3]:7.2f}"
+                f"{name:6}{heads:6}{seconds:10.3f}{slower:7.2f}{core:10.3f}{busier:7.2f}"
+                f"{optimiser:11.3f}{sent / 1e6:11.2f}{more:7.2f}"
             )
 
 

@@ -42,26 +42,50 @@ def head_distances(heads: Sequence[Weights], generic: Weights) -> list[float]:
     return distances
 
 
-@torch.no_grad()
-def add_bias_gradient(
-    heads: Sequence[Weights], generic: Weights, lambda_bias: float, form: BiasForm = "per-head"
-) -> None:
-    """Add the gradient of ``lambda_bias * l_bias`` to the ``.grad`` of every head's parameters and the generic head's.
+class BiasGradient:
+    """The gradient of ``lambda_bias * l_bias`` in closed form, for every head and the generic head.
 
-    Where a norm is 0 it has no gradient; 0, the smallest of its subgradients, is taken. Parameters without a gradient
-    get one, which lies in memory as they do. Never waits for a GPU.
+    Where a norm is 0 it has no gradient; 0, the smallest of its subgradients, is taken. The memory it is worked out in
+    is kept from step to step: with many heads, asking for that much anew would take longer than the arithmetic.
+
+    Args:
+        heads: The datasets' heads.
+        generic: The generic head.
+        lambda_bias: Weight of the bias loss.
+        form: Of the bias loss.
     """
-    if not heads or lambda_bias == 0:
-        return
-    parameters = list(chain.from_iterable(heads))
-    # All heads in one go. They turn into the gradients in place: most heads have no other, as no minibatch came by.
-    gradients = list(torch._foreach_sub(parameters, [*generic] * len(heads)))
-    of_heads = [gradients[i : i + len(generic)] for i in range(0, len(gradients), len(generic))]
-    towards_generic = [torch.zeros_like(parameter) for parameter in generic]
-    for gradient, factor in zip(of_heads, _factors(of_heads, lambda_bias / len(heads), form), strict=True):
-        torch._foreach_mul_(gradient, factor)  # type: ignore[call-overload]  # each of the three fits an overload
-        torch._foreach_sub_(towards_generic, gradient)
-    _add([*parameters, *generic], [*gradients, *towards_generic])
+
+    def __init__(
+        self, heads: Sequence[Weights], generic: Weights, lambda_bias: float, form: BiasForm = "per-head"
+    ) -> None:
+        self._parameters, self._generic = list(chain.from_iterable(heads)), list(generic)
+        self._heads = len(heads)
+        self._weight, self._form = lambda_bias / max(1, len(heads)), form
+        self._gradients: list[Tensor] = []
+
+    @torch.no_grad()
+    def add(self) -> None:
+        """Add it to the ``.grad`` of all parameters, of the heads and the generic one; never waits for a GPU.
+
+        A parameter without a gradient gets one that lies in memory as it does, and that the next call overwrites: set
+        the gradients to None in between.
+        """
+        if not self._heads or self._weight == 0:
+            return
+        if not self._gradients:
+            self._gradients = [torch.empty_like(parameter) for parameter in (*self._parameters, *self._generic)]
+        tensors = len(self._generic)
+        differences, towards_generic = self._gradients[:-tensors], self._gradients[-tensors:]
+        # All heads in one go. The differences turn into gradients in place: most heads have no other, as no minibatch
+        # came by.
+        torch._foreach_copy_(differences, self._parameters)
+        torch._foreach_sub_(differences, self._generic * self._heads)
+        torch._foreach_zero_(towards_generic)
+        of_heads = [differences[i : i + tensors] for i in range(0, len(differences), tensors)]
+        for gradient, factor in zip(of_heads, _factors(of_heads, self._weight, self._form), strict=True):
+            torch._foreach_mul_(gradient, factor)  # type: ignore[call-overload]  # each of the three fits an overload
+            torch._foreach_sub_(towards_generic, gradient)
+        _add([*self._parameters, *self._generic], self._gradients)
 
 
 def _factors(
@@ -81,6 +105,7 @@ def _factors(
 def _add(parameters: Weights, gradients: Weights) -> None:
     there, added = [], []
     for parameter, gradient in zip(parameters, gradients, strict=True):
+        assert parameter.grad is not gradient, "set the gradients to None before every step"
         if parameter.grad is None:
             parameter.grad = gradient
         else:

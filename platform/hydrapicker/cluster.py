@@ -79,16 +79,18 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
 
 
+def require_here(workers: int, cpus_per_worker: int) -> None:
+    """Refuse to ask this machine for more than it has, before Ray is started on it; a cluster must be asked itself."""
+    if os.environ.get("RAY_ADDRESS", "local") in ("", "local"):
+        _check_cpus(workers, cpus_per_worker, available_cores(), "this machine")
+
+
 def require(workers: int, cpus_per_worker: int, *, gpu: bool) -> None:
     """Refuse to ask the connected cluster for more than it has."""
     import ray
 
     has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    if workers * cpus_per_worker > has.get("CPU", 0):
-        raise InvalidInputError(
-            f"{workers} workers of {cpus_per_worker} CPUs need {workers * cpus_per_worker} CPUs and Ray has "
-            f"{has.get('CPU', 0):.0f}: give fewer --loop.workers or --loop.cpus-per-worker"
-        )
+    _check_cpus(workers, cpus_per_worker, has.get("CPU", 0), "Ray")
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     largest = max((node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]), default=0)
     if cpus_per_worker > largest:
@@ -100,4 +102,12 @@ def require(workers: int, cpus_per_worker: int, *, gpu: bool) -> None:
         raise InvalidInputError(
             f"{workers} workers with a GPU each were asked for and Ray has {has.get('GPU', 0):.0f} GPUs: "
             "give fewer --loop.workers, or train on CPUs without --loop.gpu"
+        )
+
+
+def _check_cpus(workers: int, cpus_per_worker: int, there: float, who: str) -> None:
+    if workers * cpus_per_worker > there:
+        raise InvalidInputError(
+            f"{workers} workers of {cpus_per_worker} CPUs need {workers * cpus_per_worker} CPUs and {who} has "
+            f"{there:.0f}: give fewer --loop.workers or --loop.cpus-per-worker"
         )

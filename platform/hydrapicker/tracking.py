@@ -1,21 +1,28 @@
-"""One MLflow run per training: found again by the run's name, so that a continued training goes on in its own run."""
+"""MLflow runs, found again by name, so that what is continued goes on in its own run."""
 
+import json
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydrapicker_registry.connection import default_tracking_uri, ensure_experiment, open_client, talking_to
 
 EXPERIMENT = "hydrapicker"
 _NAME_TAG = "hydrapicker.run_name"
 _IDENTITY_TAG = "hydrapicker.identity"
-_PARAM_LIMIT = 500
 PARENT_TAG = "mlflow.parentRunId"
 """MLflow's own tag, by which it nests runs."""
+_TEXT_LIMIT = 500
+# What MLflow takes in one call.
+_METRICS_AT_ONCE = 1000
+_TEXTS_AT_ONCE = 100
+_DIGEST_LENGTH = 12
+
+T = TypeVar("T")
 
 
 class TrackedRun:
@@ -25,8 +32,8 @@ class TrackedRun:
         name: The run's name.
         identity: What the run's result depends on; a run of the same name and identity is continued.
         job: What kind of run it is, put on it as a tag.
-        parent: Id of the run that this one is shown under; None for none.
         tracking_uri: Of MLflow; None for the default.
+        parent: Id of the run that this one is shown under; None for none.
 
     Raises:
         RegistryError: When MLflow cannot be reached.
@@ -36,40 +43,83 @@ class TrackedRun:
         self, name: str, identity: str, job: str, tracking_uri: str | None = None, parent: str | None = None
     ) -> None:
         self._uri = tracking_uri or default_tracking_uri()
-        experiment = ensure_experiment(self._uri, EXPERIMENT)
+        self._name, self._identity = name, identity
+        self._experiment = ensure_experiment(self._uri, EXPERIMENT)
         self._client = open_client(self._uri)
+        tags = {_NAME_TAG: name, _IDENTITY_TAG: identity}
+        tags |= {PARENT_TAG: parent} if parent else {}
         with talking_to(self._uri):
-            same = f"tags.`{_NAME_TAG}` = '{name}' AND tags.`{_IDENTITY_TAG}` = '{identity}'"
-            found = self._client.search_runs([experiment], same, max_results=1)
+            found = self._search(tags)
             if found:
                 run = found[0]
                 self._client.update_run(run.info.run_id, status="RUNNING")
             else:
-                tags = {_NAME_TAG: name, _IDENTITY_TAG: identity, "hydrapicker.job": job}
-                tags |= {PARENT_TAG: parent} if parent else {}
-                run = self._client.create_run(experiment, run_name=name, tags=tags)
+                job_tag = {"hydrapicker.job": job}
+                run = self._client.create_run(self._experiment, run_name=name, tags=tags | job_tag)
         self.run_id: str = run.info.run_id
+        self.continued = bool(found)
         self.started = datetime.fromtimestamp(run.info.start_time / 1000, UTC).isoformat(timespec="seconds")
 
-    def log_config(self, config: Mapping[str, Any], text: str) -> None:
-        """Log a config tree as flat parameters, and `text` (its YAML) as ``config.yaml``."""
+    def child(self, name: str) -> "TrackedRun":
+        """A run below this one, begun or continued."""
+        return TrackedRun(f"{self._name} {name}", self._identity, name, self._uri, parent=self.run_id)
+
+    def log_config(self, config: Mapping[str, Any], text: str = "") -> None:
+        """Log a config tree as flat parameters, and `text` (its YAML), where there is one, as ``config.yaml``."""
         from mlflow.entities import Param
 
         with talking_to(self._uri):
             # A parameter cannot change in MLflow, but a continued run may have other workers: its YAML says so.
             logged = self._client.get_run(self.run_id).data.params
-            params = [Param(k, str(value)[:_PARAM_LIMIT]) for k, value in _flatten(config) if k not in logged]
-            self._client.log_batch(self.run_id, params=params)
-        self.log_file("config.yaml", text.encode())
+            params = [Param(k, str(value)[:_TEXT_LIMIT]) for k, value in _flatten(config) if k not in logged]
+            for some in _portions(params, _TEXTS_AT_ONCE):
+                self._client.log_batch(self.run_id, params=some)
+        if text:
+            self.log_file("config.yaml", text.encode())
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Put tags on the run, in place of what they were."""
+        from mlflow.entities import RunTag
+
+        with talking_to(self._uri):
+            for some in _portions([RunTag(key, value) for key, value in tags.items()], _TEXTS_AT_ONCE):
+                self._client.log_batch(self.run_id, tags=some)
+
+    def log_datasets(self, fingerprints: Mapping[str, str], urls: Mapping[str, str]) -> None:
+        """Log what the run is trained on as MLflow's datasets; the digests are the beginnings of the fingerprints."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    name,
+                    fingerprint[:_DIGEST_LENGTH],
+                    urls[name].partition("://")[0] if "://" in urls[name] else "local",
+                    json.dumps({"uri": urls[name]}),
+                    profile=json.dumps({"fingerprint": fingerprint}),
+                ),
+                [InputTag("mlflow.data.context", "training")],
+            )
+            for name, fingerprint in fingerprints.items()
+        ]
+        with talking_to(self._uri):
+            for some in _portions(inputs, _METRICS_AT_ONCE):
+                self._client.log_inputs(self.run_id, datasets=some)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int = 0) -> None:
-        """Log nested numbers at a step; what is None or NaN is left out."""
+        """Log nested numbers at a step, as many as MLflow takes in one call; what is no finite number is left out."""
         from mlflow.entities import Metric
 
         now = time.time_ns() // 1_000_000
         entries = [Metric(key, float(value), now, step) for key, value in _flatten(metrics) if _is_number(value)]
         with talking_to(self._uri):
-            self._client.log_batch(self.run_id, metrics=entries)
+            for some in _portions(entries, _METRICS_AT_ONCE):
+                self._client.log_batch(self.run_id, metrics=some)
+
+    def logged_steps(self, metric: str) -> set[int]:
+        """The steps at which a metric has been logged."""
+        with talking_to(self._uri):
+            return {entry.step for entry in self._client.get_metric_history(self.run_id, metric)}
 
     def log_file(self, name: str, content: bytes) -> None:
         """Store a file with the run; `name` may have folders."""
@@ -80,9 +130,20 @@ class TrackedRun:
             self._client.log_artifact(self.run_id, str(Path(folder) / path.name), parent)
 
     def end(self, status: str = "FINISHED") -> None:
-        """Close the run as FINISHED, FAILED or KILLED."""
+        """Close the run, and those below it that still run, as FINISHED, FAILED or KILLED."""
         with talking_to(self._uri):
+            for child in self._search({PARENT_TAG: self.run_id}):
+                if child.info.status == "RUNNING":
+                    self._client.set_terminated(child.info.run_id, status)
             self._client.set_terminated(self.run_id, status)
+
+    def _search(self, tags: Mapping[str, str]) -> list[Any]:
+        condition = " AND ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        return list(self._client.search_runs([self._experiment], condition))
+
+
+def _portions(entries: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (entries[start : start + size] for start in range(0, len(entries), size))
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 import torch
 
-from hydrapicker_core.bias_loss import BiasForm, add_bias_gradient, bias_loss, head_distances
+from hydrapicker_core.bias_loss import BiasForm, BiasGradient, bias_loss, head_distances
 from hydrapicker_core.network import MultiHeadNetwork, NetworkConfig, channels_last
 
 FORMS: tuple[BiasForm, ...] = get_args(BiasForm)
@@ -56,7 +56,7 @@ def test_gradient_in_closed_form_equals_autograds(form: BiasForm, equal: str) ->
     assert len(expected) == 4 * len(generic)
     assert any(gradient.any() for gradient in expected.values()) == (equal != "all heads")
     network.zero_grad()
-    add_bias_gradient(heads, generic, 0.7, form)
+    BiasGradient(heads, generic, 0.7, form).add()
     for name, parameter in network.named_parameters():
         if name in expected:
             assert parameter.grad is not None
@@ -65,7 +65,7 @@ def test_gradient_in_closed_form_equals_autograds(form: BiasForm, equal: str) ->
 
 def test_gradients_lie_in_memory_as_their_weights_do() -> None:
     heads, generic = weights(scattered_network())
-    add_bias_gradient(heads, generic, 1.0)
+    BiasGradient(heads, generic, 1.0).add()
     strides = [(p.stride(), p.grad.stride()) for p in (*generic, *heads[0], *heads[2]) if p.grad is not None]
     assert len(strides) == 3 * len(generic)
     assert all(weight == gradient for weight, gradient in strides)
@@ -74,12 +74,12 @@ def test_gradients_lie_in_memory_as_their_weights_do() -> None:
 
 def test_gradient_is_added_to_what_is_there() -> None:
     heads, generic = weights(scattered_network())
-    add_bias_gradient(heads, generic, 1.0)
+    BiasGradient(heads, generic, 1.0).add()
     parameters = [*generic, *heads[0]]
     once = [p.grad.clone() for p in parameters if p.grad is not None]
     for p in heads[1]:
         p.grad = None  # heads that a minibatch came by stand beside heads that none did
-    add_bias_gradient(heads, generic, 1.0)
+    BiasGradient(heads, generic, 1.0).add()
     for p, gradient in zip(parameters, once, strict=True):
         assert p.grad is not None
         assert torch.allclose(p.grad, 2 * gradient)
@@ -91,6 +91,26 @@ def test_no_heads_and_no_weight(form: BiasForm) -> None:
     heads, generic = weights(scattered_network())
     assert float(bias_loss([], generic, form)) == 0
     assert head_distances([], generic) == []
-    add_bias_gradient([], generic, 1.0, form)
-    add_bias_gradient(heads, generic, 0.0, form)
+    BiasGradient([], generic, 1.0, form).add()
+    BiasGradient(heads, generic, 0.0, form).add()
     assert all(p.grad is None for p in generic)
+
+
+def test_what_is_kept_from_call_to_call_does_not_change_the_gradient() -> None:
+    network = scattered_network()
+    heads, generic = weights(network)
+    kept = BiasGradient(heads, generic, 0.7)
+    for _ in range(2):
+        network.zero_grad()
+        kept.add()
+        for parameter in network.parameters():
+            if parameter.grad is not None:
+                parameter.data -= 0.5 * parameter.grad  # the heads move, so that the next gradient is another
+    network.zero_grad()
+    kept.add()
+    got = {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+    network.zero_grad()
+    BiasGradient(heads, generic, 0.7).add()
+    for name, parameter in network.named_parameters():
+        assert (parameter.grad is None) == (name not in got)
+        assert parameter.grad is None or torch.equal(parameter.grad, got[name]), name

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,29 @@ def test_more_workers_than_cpus_are_refused(trained: Path, capsys: pytest.Captur
     assert "64 workers" in capsys.readouterr().err
 
 
+def test_what_a_user_must_mend_is_not_tried_again(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = tmp_path / "attempts"
+
+    def refuse(config: dict[str, Any]) -> None:
+        with attempts.open("a") as log:
+            log.write("one more ")
+        raise InvalidInputError("mend this")
+
+    monkeypatch.setattr("hydrapicker.training.on_ray.train_worker", refuse)
+    assert main([*TRAIN, "--loop.workers", "1", "--run-name", "refused"]) == 1
+    assert capsys.readouterr().err == "hydrapicker train: mend this\n"
+    assert attempts.read_text() == "one more "
+
+
+def test_as_many_workers_as_there_is_room_for_end_at_the_same_weights(trained: Path) -> None:
+    assert main([*TRAIN, "--loop.workers", "1:2", "--loop.cpus-per-worker", "1", "--run-name", "elastic"]) == 0
+    expected, got = best_weights(trained, "first"), best_weights(trained, "elastic")
+    assert expected.keys() == got.keys()
+    assert all(np.allclose(got[name], value, rtol=1e-3, atol=1e-5) for name, value in expected.items())
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense"])
 def test_a_cluster_that_is_not_there_is_one_line(
     trained: Path, address: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -73,13 +97,16 @@ def test_mlflow_holds_config_figures_and_curves(trained: Path) -> None:
     run = runs["first"]
     assert run.info.status == "FINISHED"
     assert run.data.params["config.network.width"] == "4"
-    figures = "losses.a.localisation validation.heads.b.generic.ap distances.a gradient_norm data_wait_fraction"
-    for figure in figures.split():
-        assert figure in run.data.metrics, sorted(run.data.metrics)
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "losses.a.localisation")]
+    for metric in "validation/ap_own train/gradient_norm speed/data_wait_fraction test/ap_generic".split():
+        assert metric in run.data.metrics, sorted(run.data.metrics)
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/localisation")]
     assert steps == [1, 2, 3, 4]
-    names = {file.path for file in client.list_artifacts(run.info.run_id, "curves")}
-    assert {"curves/learning.png", "curves/a.png", "curves/b.png", "curves/generic.png"} <= names
+    stage2 = runs["first stage 2"]
+    assert stage2.data.tags["mlflow.parentRunId"] == run.info.run_id
+    for metric in "train_loss/a.localisation validation_ap/b.generic validation_auroc/b.own train_distance/a".split():
+        assert metric in stage2.data.metrics, sorted(stage2.data.metrics)
+    names = {file.path for folder in ("curves", "overlays") for file in client.list_artifacts(run.info.run_id, folder)}
+    assert {"curves/learning.png", "curves/a.png", "curves/generic.png", "overlays/a.png", "overlays/b.png"} <= names
     assert not (trained / "mlruns").exists()
 
 

@@ -122,7 +122,7 @@ def test_the_share_of_time_spent_waiting_for_data_is_on_record(lab: str) -> None
     client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     (experiment,) = client.search_experiments(filter_string="name = 'hydrapicker'")
     (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'from-s3'")
-    assert 0 <= run.data.metrics["data_wait_fraction"] < 1
+    assert 0 <= run.data.metrics["speed/data_wait_fraction"] < 1
     assert run.data.params["config.streaming.sampling"] == "balanced"
 
 

@@ -58,6 +58,7 @@ class LoopConfig:
         cpus_per_worker: Cores, and threads, of each worker; 0 shares this machine's cores out evenly.
         gpu: Whether each worker gets a GPU; asking for one that is not there is an error, never a silent CPU run.
         precision: float32, or bfloat16 autocast.
+        compile: Whether steps run compiled (torch.compile): takes a C++ compiler, and a minute or so at the start.
         seed: Of everything random.
         validate_every: Epochs between two validations; the last epoch of a stage is always validated.
         max_failures: How often workers that died are started again from the last checkpoint.
@@ -70,6 +71,7 @@ class LoopConfig:
     cpus_per_worker: int = 0
     gpu: bool = False
     precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
     seed: int = 0
     validate_every: int = 1
     max_failures: int = 3

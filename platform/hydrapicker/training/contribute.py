@@ -9,6 +9,7 @@ from tyro.conf import Positional
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.storage.location import from_any_folder
+from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.training.config import LoopConfig, StageConfig, check_run
 from hydrapicker.training.recipe import Phase, Recipe
@@ -67,7 +68,7 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
         HeadNotFoundError: When the registry has no generic head yet.
         InvalidInputError: When the dataset was prepared for another trunk.
     """
-    datasets = open_datasets((config.dataset,), config.store)
+    datasets = open_datasets((config.dataset,), config.store, RetryBudget(config.streaming.retry_seconds))
     check_datasets(datasets, config.loop.batch_size)
     dataset = datasets[config.dataset]
     base = HeadRegistry().load(GENERIC)
@@ -95,15 +96,20 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
     )
     with tracked(recipe, config, say) as (tracker, on_record):
         trained = run_recipe(recipe, config.runs, on_record)
+        tracker.log_history(trained.history)
+        from hydrapicker.evaluation.figures import learning_curves
+        from hydrapicker.training.mlflow_metrics import final_metrics
         from hydrapicker.training.registration import Origin, judge_network, register_head
         from hydrapicker_core.network import MultiHeadNetwork, load_weights
 
         network = MultiHeadNetwork(recipe.network, [dataset.name])
         load_weights(network, trained.weights, f"the last checkpoint of run {recipe.run_name!r}")
         judged = judge_network(network, datasets)
+        tracker.run.log_file("curves/learning.png", learning_curves(trained.history))
+        tracker.run.log_metrics(final_metrics(judged.by_dataset()))
         origin = Origin(
-            tracker.run_id,
-            tracker.started,
+            tracker.run.run_id,
+            tracker.run.started,
             asdict(config),
             config.loss.lambda_bias,
             dataset.box_px,
@@ -111,7 +117,7 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
             config.contributor,
         )
         trunk = base.trunk.reference(base.version.trunk_version)
-        return register_head(network, dataset.name, dataset, judged, trunk, tracker, origin, say)
+        return register_head(network, dataset.name, dataset, judged, trunk, tracker.run, origin, say)
 
 
 def network_config(loaded: LoadedHead) -> NetworkConfig:

@@ -15,7 +15,7 @@ class Progress:
 
     def __init__(self, recipe: Recipe) -> None:
         self._epochs = {phase.name: phase.stage.epochs for phase in recipe.phases}
-        self._started = time.monotonic()
+        self._first: float | None = None
         self._seen = 0
 
     def line(self, record: dict[str, Any]) -> str:
@@ -40,7 +40,12 @@ class Progress:
         names = list(self._epochs)
         later = names[names.index(record["phase"]) + 1 :]
         epochs: int = self._epochs[record["phase"]] - record["epoch"] + sum(self._epochs[name] for name in later)
-        return epochs * (time.monotonic() - self._started) / self._seen
+        # The start of workers counts for nothing: the clock runs from the end of the first epoch that is seen.
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+            return epochs * float(record["seconds"])
+        return epochs * (now - self._first) / (self._seen - 1)
 
 
 def _minutes(seconds: float) -> str:

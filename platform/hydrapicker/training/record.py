@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from hydrapicker.streaming.plan import Minibatch
+from hydrapicker.training.step import StepResult, finite_norms
 from hydrapicker_core.bias_loss import head_distances
-from hydrapicker_core.losses import DetectionLoss
 from hydrapicker_core.network import MultiHeadNetwork
 
 
@@ -50,6 +51,7 @@ class EpochRecord:
         lost_particles: How many of them no anchor could answer for, as nearer ones had taken it.
         learning_rate: At the epoch's last step.
         gradient_norm: Largest norm of a step's data gradient in the epoch, before it was clipped.
+        megabytes_per_step: Gradients that each rank handed over to be averaged with the others', in 10^6 bytes.
         seconds: The epoch's duration without validation.
         micrographs_per_second: Over all ranks.
         data_wait_fraction: Share of the time spent waiting for data, by the rank that waited longest.
@@ -65,6 +67,7 @@ class EpochRecord:
     lost_particles: int
     learning_rate: float
     gradient_norm: float
+    megabytes_per_step: float
     seconds: float
     micrographs_per_second: float
     data_wait_fraction: float
@@ -82,7 +85,9 @@ class Tally:
 
     phase: str
     epoch: int
-    sums: dict[str, list[float]] = field(default_factory=lambda: defaultdict(lambda: [0.0, 0.0, 0.0]))
+    losses: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    norms: list[Tensor] = field(default_factory=list)
+    bytes_averaged: int = 0
     micrographs: int = 0
     particles: int = 0
     lost: int = 0
@@ -96,23 +101,28 @@ class Tally:
         yield
         self.waited += time.monotonic() - before
 
-    def add(self, minibatches: Sequence[Minibatch], losses: Sequence[DetectionLoss]) -> None:
-        """Count a step's minibatches."""
-        for minibatch, loss in zip(minibatches, losses, strict=True):
-            parts = (loss.localisation.item(), loss.classification.item(), 1.0)
-            self.sums[minibatch.dataset] = [a + b for a, b in zip(self.sums[minibatch.dataset], parts, strict=True)]
+    def add(self, minibatches: Sequence[Minibatch], taken: StepResult) -> None:
+        """Count a step; what lies on the device is read at the epoch's end, for reading waits for it."""
+        for minibatch, loss in zip(minibatches, taken.losses, strict=True):
+            self.losses[minibatch.dataset].append(torch.stack([loss.localisation, loss.classification]).detach())
             self.micrographs += len(minibatch.rows)
             self.particles += loss.particles
             self.lost += loss.lost
+        self.norms.append(taken.gradient_norm)
+        self.bytes_averaged += taken.bytes_averaged
 
-    def record(self, network: MultiHeadNetwork, learning_rate: float, gradient_norm: float, world: int) -> EpochRecord:
-        """The epoch over all ranks."""
+    def record(self, network: MultiHeadNetwork, learning_rate: float, world: int) -> EpochRecord:
+        """The epoch over all ranks.
+
+        Raises:
+            InvalidInputError: When a gradient was infinite or not a number.
+        """
+        norms = finite_norms(self.norms)  # which waits for the device
         seconds = time.monotonic() - self.started
+        mine = ({name: _sums(losses) for name, losses in self.losses.items()}, self.waited)
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
-        counts = [0, 0, 0]
-        mine = (dict(self.sums), self.waited, self.micrographs, self.particles, self.lost)
-        waited = 0.0
-        for rank_sums, rank_waited, *rank_counts in gather(mine, world):
+        counts, waited = [0, 0, 0], 0.0
+        for rank_sums, rank_waited, *rank_counts in gather((*mine, self.micrographs, self.particles, self.lost), world):
             waited = max(waited, rank_waited)
             counts = [a + b for a, b in zip(counts, rank_counts, strict=True)]
             for name, parts in rank_sums.items():
@@ -127,11 +137,18 @@ class Tally:
             particles=counts[1],
             lost_particles=counts[2],
             learning_rate=learning_rate,
-            gradient_norm=gradient_norm,
+            gradient_norm=max(norms),
+            megabytes_per_step=self.bytes_averaged / len(norms) / 1e6,
             seconds=seconds,
             micrographs_per_second=counts[0] / seconds,
             data_wait_fraction=waited / seconds,
         )
+
+
+def _sums(losses: Sequence[Tensor]) -> list[float]:
+    """Localisation and classification added up, and how many there are."""
+    localisation, classification = zip(*torch.stack(list(losses)).tolist(), strict=True)
+    return [sum(localisation), sum(classification), float(len(losses))]
 
 
 def gather(value: Any, world: int) -> list[Any]:

@@ -1,17 +1,17 @@
 """From the weights of a finished run to packages in the head registry, judged on micrographs nobody trained on."""
 
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydrapicker.evaluation.figures import detection_curves
 from hydrapicker.evaluation.heads import merge, score_heads
+from hydrapicker.provenance import git_commit
 from hydrapicker.store.layout import NORMALISATION
 from hydrapicker.store.store import Dataset
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.checkpoint import stored
+from hydrapicker.training.overlay import draw_test_overlay
 from hydrapicker_core.metrics import Metrics, ScoredPicks, best_f1, summarise
 from hydrapicker_core.network import GENERIC, MultiHeadNetwork
 from hydrapicker_registry.metadata import (
@@ -51,6 +51,13 @@ class Judged:
             sum(self.micrographs[name] for name in names),
             self.thresholds[head],
         )
+
+    def by_dataset(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Per dataset the metrics of its ``own`` head and of the ``generic`` one, by name."""
+        return {
+            name: {role: _numbers(self.metrics(head, [name])) for role, head in (("own", name), ("generic", GENERIC))}
+            for name in self.test
+        }
 
 
 def judge_network(network: MultiHeadNetwork, datasets: Mapping[str, Dataset]) -> Judged:
@@ -143,7 +150,7 @@ def register_head(
     origin: Origin,
     say: Callable[[str], None],
 ) -> RegisteredHead:
-    """Register one head of a run as champion, `dataset` being None for the generic head, and log its test figures."""
+    """Register one head of a run as champion, `dataset` being None for the generic head, and log what it does."""
     curves = _curves(name, judged)
     package = HeadPackage(
         _head_metadata(network, name, dataset, judged, trunk, origin),
@@ -153,8 +160,10 @@ def register_head(
     version = _register_once(package, tracker.run_id)
     generic = judged.metrics(GENERIC, [name] if dataset else None)
     head = RegisteredHead(name, version, package.metadata.metrics, _numbers(generic))
-    tracker.log_metrics({"test": {name: {"own": head.metrics, "generic": head.generic_metrics}}})
     tracker.log_file(f"curves/{name}.png", curves)
+    if dataset is not None:
+        overlay = draw_test_overlay(network, name, dataset, package.metadata.threshold or 0.0)
+        tracker.log_file(f"overlays/{name}.png", overlay)
     say(f"registered head {name} version {version}, AP {head.metrics.get('ap', float('nan')):.3f}")
     return head
 
@@ -205,13 +214,3 @@ def _head_metadata(
 
 def _numbers(metrics: Metrics) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.as_dict().items() if value is not None}
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout this code runs from; None for an installed package."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() if found.returncode == 0 else None

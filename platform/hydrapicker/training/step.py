@@ -9,7 +9,7 @@ weaken the tie between the heads, and the tie, which is never wild, must not use
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +22,10 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.streaming.loader import Batch
-from hydrapicker_core.bias_loss import add_bias_gradient
+from hydrapicker.training.compilation import compiled
+from hydrapicker_core.bias_loss import BiasGradient
 from hydrapicker_core.losses import DetectionLoss, LossConfig, detection_loss
-from hydrapicker_core.network import CELL_PX, MultiHeadNetwork
+from hydrapicker_core.network import CELL_PX, Head, MultiHeadNetwork
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,10 +36,12 @@ class StepResult:
         losses: Of this rank's minibatches.
         gradient_norm: Of the data's gradient, averaged over the step's minibatches, before it was clipped; over the
             trunk and the heads touched, and the same on every rank.
+        bytes_averaged: Of gradients that this rank handed over to be averaged with the other ranks'.
     """
 
     losses: list[DetectionLoss]
     gradient_norm: Tensor
+    bytes_averaged: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +50,14 @@ class Step:
 
     Attributes:
         network: Trunk and heads.
-        trunk: The network's trunk, wrapped in DDP where several ranks train it.
+        trunk: The network's trunk, compiled where `compile` is set, wrapped in DDP where several ranks train it.
         optimiser: Over the parameters that learn.
         loss: Weights of the losses.
         box_px: Side of a particle's box.
         world: Number of ranks.
         autocast: Whether forward passes run in bfloat16.
         clip_norm: Norm that the data's gradient is scaled down to where it is larger; 0 leaves it as it is.
+        compile: Whether the heads are compiled too: once for all of them.
     """
 
     network: MultiHeadNetwork
@@ -64,6 +68,7 @@ class Step:
     world: int
     autocast: bool
     clip_norm: float = 0.0
+    compile: bool = False
 
     def take(
         self,
@@ -93,17 +98,17 @@ class Step:
             losses.append(loss)
         if not batches:
             self._idle()
-        self._average_heads(touched)
+        averaged = self._trunk_bytes + self._average_heads(touched)
         norm = self._clip(touched)
-        add_bias_gradient(self._dataset_heads, self._generic, self.loss.lambda_bias, self.loss.bias_form)
+        self._bias_gradient.add()
         self.optimiser.step()
-        return StepResult(losses, norm)
+        return StepResult(losses, norm, averaged)
 
     def _forward(self, batch: Batch, head: str) -> DetectionLoss:
         device = next(self.network.parameters()).device
         images = batch.images.to(device).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            output = self.network.head(head)(self.trunk(images))
+            output = self._apply_head(self.network.head(head), self.trunk(images))
         return detection_loss(output, [xy.to(device) for xy in batch.particles], self.box_px, self.loss)
 
     def _synchronised(self, *, last: bool) -> AbstractContextManager[None]:
@@ -116,11 +121,14 @@ class Step:
         if isinstance(self.trunk, DistributedDataParallel):
             parameter = next(self.network.parameters())
             image = torch.zeros(1, 1, CELL_PX, CELL_PX, device=parameter.device, dtype=parameter.dtype)
-            torch.autograd.backward(self.trunk(image).sum() * 0)
+            # An image of this size is worth no compilation.
+            with torch.compiler.set_stance("force_eager") if self.compile else nullcontext():
+                torch.autograd.backward(self.trunk(image).sum() * 0)
 
-    def _average_heads(self, touched: Sequence[str]) -> None:
+    def _average_heads(self, touched: Sequence[str]) -> int:
+        """Average the gradients of the heads touched, and return how many bytes they are."""
         if self.world == 1:
-            return
+            return 0
         gradients = []
         for parameter in (p for name in touched for p in self.network.head(name).parameters()):
             if parameter.grad is None:
@@ -132,6 +140,7 @@ class Step:
         for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
             # Copied, not viewed: a gradient must lie in memory as its weights do, or the fused optimiser mixes them up.
             gradient.copy_(part.view_as(gradient))
+        return flat.nbytes
 
     def _clip(self, touched: Sequence[str]) -> Tensor:
         """Clip the data's gradient, equal on all ranks by now, and return the norm it had."""
@@ -142,15 +151,26 @@ class Step:
             clip_grads_with_norm_(parameters, self.clip_norm, norm)
         return norm
 
-    # Gathered once: walking through the modules of all heads in every step would be time that grows with them.
+    @cached_property
+    def _apply_head(self) -> Callable[[Head, Tensor], Tensor]:
+        return compiled(_apply) if self.compile else _apply
 
     @cached_property
-    def _dataset_heads(self) -> list[list[nn.Parameter]]:
-        return [list(head.parameters()) for head in self.network.dataset_heads()]
+    def _trunk_bytes(self) -> int:
+        if not isinstance(self.trunk, DistributedDataParallel):
+            return 0
+        return sum(p.nbytes for p in self.trunk.parameters() if p.requires_grad)
 
     @cached_property
-    def _generic(self) -> list[nn.Parameter]:
-        return list(self.network.generic.parameters())
+    def _bias_gradient(self) -> BiasGradient:
+        # Gathered once: walking through the modules of all heads in every step would be time that grows with them.
+        heads = [list(head.parameters()) for head in self.network.dataset_heads()]
+        generic = list(self.network.generic.parameters())
+        return BiasGradient(heads, generic, self.loss.lambda_bias, self.loss.bias_form)
+
+
+def _apply(head: Head, features: Tensor) -> Tensor:
+    return head(features)  # type: ignore[no-any-return]  # nn.Module calls are untyped
 
 
 def finite_norms(norms: Sequence[Tensor]) -> list[float]:

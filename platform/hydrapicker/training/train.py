@@ -11,14 +11,16 @@ import yaml
 from hydrapicker import cluster
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.storage.location import from_any_folder
+from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.store.store import Dataset, Store
-from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.config import TrainConfig
 from hydrapicker.training.folder import RunFolder
 from hydrapicker.training.progress import Progress
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.run import Trained, run_recipe
+from hydrapicker.training.tracker import TrainingTracker
 from hydrapicker_core.network import GENERIC
+from hydrapicker_registry.connection import default_tracking_uri, open_client
 from hydrapicker_registry.errors import RegistryError
 from hydrapicker_registry.registry import HeadRegistry
 
@@ -46,11 +48,12 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
     """
     if not config.datasets:
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
-    datasets = open_datasets(config.datasets, config.store)
+    datasets = open_datasets(config.datasets, config.store, RetryBudget(config.streaming.retry_seconds))
     check_datasets(datasets, config.loop.batch_size)
     recipe = training_recipe(config, datasets)
     with tracked(recipe, config, say) as (tracker, on_record):
         trained = run_recipe(recipe, config.runs, on_record)
+        tracker.log_history(trained.history)
         return _register(recipe, config, datasets, trained, tracker, say)
 
 
@@ -78,10 +81,11 @@ def _register(
     config: TrainConfig,
     datasets: Mapping[str, Dataset],
     trained: Trained,
-    tracker: TrackedRun,
+    tracker: TrainingTracker,
     say: Say,
 ) -> "tuple[RegisteredHead, ...]":
     from hydrapicker.evaluation.figures import learning_curves
+    from hydrapicker.training.mlflow_metrics import final_metrics
     from hydrapicker.training.registration import Origin, judge_network, register_head, trunk_package
     from hydrapicker_core.network import MultiHeadNetwork, load_weights
 
@@ -89,11 +93,12 @@ def _register(
     load_weights(network, trained.weights, f"the last checkpoint of run {recipe.run_name!r}")
     say("judging all heads on their test micrographs")
     judged = judge_network(network, datasets)
-    tracker.log_file("curves/learning.png", learning_curves(trained.history))
+    tracker.run.log_file("curves/learning.png", learning_curves(trained.history))
+    tracker.run.log_metrics(final_metrics(judged.by_dataset()))
     contrasts = {dataset.contrast for dataset in datasets.values()}
     origin = Origin(
-        tracker.run_id,
-        tracker.started,
+        tracker.run.run_id,
+        tracker.run.started,
         asdict(config),
         config.loss.lambda_bias,
         recipe.box_px,
@@ -101,38 +106,39 @@ def _register(
         config.contributor,
     )
     trunk = trunk_package(network, datasets, origin)
-    trunk_version = HeadRegistry().register_trunk(trunk, tracker.run_id)
+    trunk_version = HeadRegistry().register_trunk(trunk, tracker.run.run_id)
     say(f"registered trunk version {trunk_version}")
     return tuple(
-        register_head(network, name, datasets.get(name), judged, trunk.reference(trunk_version), tracker, origin, say)
+        register_head(
+            network, name, datasets.get(name), judged, trunk.reference(trunk_version), tracker.run, origin, say
+        )
         for name in (GENERIC, *datasets)
     )
 
 
 @contextmanager
-def tracked(recipe: Recipe, config: Any, say: Say) -> Iterator[tuple[TrackedRun, Callable[[dict[str, Any]], None]]]:
-    """An MLflow run around a training: config at the start, every epoch's figures, the end's status."""
+def tracked(
+    recipe: Recipe, config: Any, say: Say
+) -> Iterator[tuple[TrainingTracker, Callable[[dict[str, Any]], None]]]:
+    """MLflow's runs around a training: config at the start, every epoch's figures, the end's status."""
     # What can be refused is refused before anything is written.
     folder = RunFolder(config.runs, recipe)
     folder.check()
+    open_client(default_tracking_uri())
+    cluster.require_here(recipe.loop.worker_range[0], recipe.loop.threads)
     cluster.connect()
     cluster.require(recipe.loop.worker_range[0], recipe.loop.threads, gpu=recipe.loop.gpu)
-    tracker = TrackedRun(recipe.run_name, recipe.identity, type(config).__name__)
+    tracker = TrainingTracker(recipe, type(config).__name__)
     lines = Progress(recipe)
-    before = [0]
-    for phase in recipe.phases:
-        before.append(before[-1] + phase.stage.epochs)
-    first_epoch = {phase.name: start for phase, start in zip(recipe.phases, before, strict=False)}
 
     def on_record(record: dict[str, Any]) -> None:
         say(lines.line(record))
-        figures = {key: value for key, value in record.items() if key not in ("phase", "epoch")}
-        tracker.log_metrics(figures, step=first_epoch[record["phase"]] + record["epoch"])
+        tracker.log_epoch(record)
 
     say(f"run {recipe.run_name}")
     try:
         folder.claim()
-        tracker.log_config({"config": asdict(config), "fingerprint": recipe.fingerprints}, config_as_yaml(config))
+        tracker.log_start(asdict(config), config_as_yaml(config))
         yield tracker, on_record
     except BaseException as error:
         with suppress(RegistryError):  # the first error is the one to tell
@@ -152,13 +158,17 @@ def _plain(value: Any) -> Any:
     return [_plain(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def open_datasets(names: tuple[str, ...], store: str | None) -> dict[str, Dataset]:
+def open_datasets(
+    names: tuple[str, ...],
+    store: str | None,
+    retry: RetryBudget = RetryBudget(),  # noqa: B008 (it is frozen)
+) -> dict[str, Dataset]:
     """The named datasets of a store, refusing names given twice and the generic head's."""
     if GENERIC in names:
         raise InvalidInputError(f"{GENERIC!r} is the generic head's name and no dataset's: leave it out")
     if len(set(names)) < len(names):
         raise InvalidInputError(f"a dataset is named twice in {' '.join(names)}: give each once")
-    return Store(store).open_all(dict.fromkeys(names))
+    return Store(store, retry).open_all(dict.fromkeys(names))
 
 
 def common_box(datasets: Mapping[str, Dataset]) -> int:

@@ -18,12 +18,13 @@ from hydrapicker.training.checkpoint import (
     load_weights_of,
     save_checkpoint,
 )
+from hydrapicker.training.compilation import compiled, require_compiler
 from hydrapicker.training.epochs import Epochs
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.record import EpochRecord, Tally, Validation, seed_of
 from hydrapicker.training.schedule import learning_rate
 from hydrapicker.training.session import Session
-from hydrapicker.training.step import Step, finite_norms
+from hydrapicker.training.step import Step
 from hydrapicker.training.validation import validate
 from hydrapicker_core.network import MultiHeadNetwork, channels_last, load_weights, multi_head_from_single
 
@@ -40,6 +41,8 @@ class Worker:
         self.recipe, self.session = recipe, session
         self.rank, self.world, self.device = session.rank, session.world, session.device
         torch.set_num_threads(recipe.loop.threads)
+        if recipe.loop.compile:
+            require_compiler(self.device)
         retry = RetryBudget(recipe.streaming.retry_seconds)
         self.datasets: dict[str, Dataset] = Store(recipe.store, retry).open_all(recipe.datasets, whole=True)
         self.epochs = Epochs(recipe, self.datasets, self.rank, self.world)
@@ -73,7 +76,6 @@ class Worker:
         steps = steps_in(plan, per_step)
         self.network.train()
         tally = Tally(phase.name, self.progress.epoch)
-        norms: list[torch.Tensor] = []
         for number in range(steps):
             whole = plan[number * per_step : (number + 1) * per_step]
             mine = plan_step(plan, number, per_step, self.rank, self.world)
@@ -90,14 +92,8 @@ class Worker:
                 minibatches=len(whole),
                 seeds=[self._dropout_seed(m) for m in mine],
             )
-            tally.add(mine, taken.losses)
-            norms.append(taken.gradient_norm)
-        return tally.record(
-            self.network,
-            learning_rate=float(step.optimiser.param_groups[0]["lr"]),
-            gradient_norm=max(finite_norms(norms)),
-            world=self.world,
-        )
+            tally.add(mine, taken)
+        return tally.record(self.network, float(step.optimiser.param_groups[0]["lr"]), self.world)
 
     def _dropout_seed(self, minibatch: Minibatch) -> int:
         return seed_of(self.recipe.loop.seed, minibatch.sweep, minibatch.dataset, minibatch.rows)
@@ -169,16 +165,18 @@ class Worker:
         for name in phase.heads:
             self.network.head(name).requires_grad_(True)
         shared = self.world > 1 and not phase.frozen
-        trunk = DistributedDataParallel(self.network.trunk) if shared else self.network.trunk
+        # The network's own trunk stays as it is: it validates micrographs of all sizes, and each would be compiled.
+        trunk = compiled(self.network.trunk) if self.recipe.loop.compile else self.network.trunk
         return Step(
             self.network,
-            trunk,
+            DistributedDataParallel(trunk) if shared else trunk,
             _optimiser(phase, self.network),
             self.recipe.loss,
             self.recipe.box_px,
             self.world,
             autocast=self.recipe.loop.precision == "bfloat16",
             clip_norm=phase.stage.clip_norm,
+            compile=self.recipe.loop.compile,
         )
 
     def _epochs_before(self, index: int) -> int:

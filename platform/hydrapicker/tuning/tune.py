@@ -10,6 +10,7 @@ from hydrapicker import cluster
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.files import atomic_write
 from hydrapicker.storage.location import from_any_folder
+from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.store.store import Dataset
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.checkpoint import load_weights_of
@@ -29,6 +30,7 @@ from hydrapicker.tuning.stage1 import trained_stage1
 from hydrapicker.tuning.tracking import TrialRuns
 from hydrapicker.tuning.trial import TrialJob
 from hydrapicker.tuning.watch import Show, Watch
+from hydrapicker_registry.connection import default_tracking_uri, open_client
 from hydrapicker_registry.errors import RegistryError
 
 Say = Callable[[str], None]
@@ -125,7 +127,7 @@ def _open(config: TuneConfig) -> tuple[Datasets, Datasets]:
     names, train = (*config.train.datasets, *config.targets), config.train
     if not train.datasets:
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
-    datasets = open_datasets(names, train.store)
+    datasets = open_datasets(names, train.store, RetryBudget(train.streaming.retry_seconds))
     sources = {name: datasets[name] for name in train.datasets}
     targets = {name: datasets[name] for name in config.targets}
     check_datasets(sources, train.loop.batch_size)
@@ -143,6 +145,8 @@ def _claim(config: TuneConfig, sources: Datasets, targets: Datasets) -> Recipe:
 
 def _check_cluster(config: TuneConfig) -> None:
     loop = config.train.loop
+    open_client(default_tracking_uri())  # refuses where nobody answers
+    cluster.require_here(loop.worker_range[0], loop.threads)
     cluster.connect()
     cluster.require(loop.worker_range[0], loop.threads, gpu=loop.gpu)
     if slots(config.cpus_per_trial, gpu=loop.gpu) == 0:

@@ -4,12 +4,14 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import tyro
 import yaml
 
-from hydrapicker.cli.parse import from_yaml, parse, parse_preset
+from hydrapicker.cli.parse import from_yaml, parse, parse_preset, parse_with_file
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.training.config import PRESETS, TrainConfig, demo, paper
+from hydrapicker.training.contribute import ContributeConfig
 from hydrapicker.training.train import config_as_yaml
 
 
@@ -51,6 +53,27 @@ def test_what_a_run_logs_can_be_given_back(written: Path, preset: str) -> None:
     other = "demo" if preset == "paper" else "paper"
     assert train("--config", written, "--preset", other) == config
     assert yaml.safe_load(config_as_yaml(config))["loop"] == asdict(config)["loop"]
+
+
+@pytest.mark.parametrize("given", ["1:4", "'1:4'", "4", "'4'"])
+def test_a_range_of_workers_is_one_in_yaml_as_on_the_command_line(written: Path, given: str) -> None:
+    written.write_text(f"loop: {{workers: {given}}}")  # YAML 1.1 has it that 1:4 is 64
+    wanted = given.strip("'")
+    assert train("--config", written).loop.worker_range == train("--loop.workers", wanted).loop.worker_range
+    written.write_text(config_as_yaml(train("--loop.workers", wanted)))
+    assert train("--config", written) == train("--loop.workers", wanted)
+
+
+def test_a_contributions_config_can_be_given_back(written: Path) -> None:
+    def contribution(*arguments: str) -> ContributeConfig:
+        return parse_with_file(ContributeConfig, "contribute", arguments, ContributeConfig(tyro.MISSING))
+
+    config = contribution("c.new", "--stage.epochs", "3", "--loop.seed", "7")
+    written.write_text(config_as_yaml(config))
+    assert contribution("--config", str(written)) == config
+    assert contribution("other", "--config", str(written), "--loop.seed", "8") == replace(
+        config, dataset="other", loop=replace(config.loop, seed=8)
+    )
 
 
 @pytest.mark.parametrize(

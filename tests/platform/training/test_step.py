@@ -4,6 +4,7 @@ import math
 import multiprocessing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from hydrapicker.errors import InvalidInputError
@@ -107,6 +109,24 @@ def take(step: Step, number: int, rank: int, world: int) -> StepResult:
     )
 
 
+def watch(trunk: DistributedDataParallel, counted: list[int]) -> None:
+    """Count the bytes that are averaged, by DDP and otherwise."""
+    all_reduce = dist.all_reduce
+
+    def hook(_: None, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+        so_far = counted[0] + bucket.buffer().nbytes
+        future = allreduce_hook(dist.group.WORLD, bucket)
+        counted[0] = so_far  # the hook averages by all_reduce, which is watched too
+        return future
+
+    def watched(tensor: Tensor, *args: Any, **kwargs: Any) -> Any:
+        counted[0] += tensor.nbytes
+        return all_reduce(tensor, *args, **kwargs)
+
+    trunk.register_comm_hook(None, hook)
+    dist.all_reduce = watched
+
+
 def rank_main(rank: int, world: int, folder: str) -> None:
     """Train every case in turn, as one of `world` processes."""
     torch.set_num_threads(1)
@@ -115,11 +135,19 @@ def rank_main(rank: int, world: int, folder: str) -> None:
     for case in CASES:
         model = network()
         trunk = DistributedDataParallel(model.trunk) if world > 1 else model.trunk
+        counted = [0]
+        if case is CASES[0] and world > 1:  # watched in one case only, as watching replaces how DDP averages
+            watch(trunk, counted)
         steps = optimiser(model, case.optimiser)
         step = Step(model, trunk, steps, case.loss, 21, world, autocast=False, clip_norm=case.clip_norm)
-        norms = [take(step, number, rank, world).gradient_norm for number in range(len(STEPS))]
+        taken = [take(step, number, rank, world) for number in range(len(STEPS))]
+        if case is CASES[0]:
+            told = sum(result.bytes_averaged for result in taken)
+            assert told == counted[0], f"{told} bytes are told of and {counted[0]} were averaged"
         weights = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
-        save_file({**weights, "norms": torch.stack(norms)}, f"{folder}/{case}.{rank}")
+        save_file(
+            {**weights, "norms": torch.stack([result.gradient_norm for result in taken])}, f"{folder}/{case}.{rank}"
+        )
     if world > 1:
         dist.destroy_process_group()
 
@@ -158,6 +186,33 @@ def test_ranks_end_with_the_same_bits(trained: tuple[int, Path]) -> None:
     for case in CASES:
         first, *others = [load_file(folder / f"{case}.{rank}") for rank in range(world)]
         assert all(torch.equal(first[name], other[name]) for other in others for name in first)
+
+
+def trained_on_threads(*, autocast: bool) -> tuple[dict[str, Tensor], list[float]]:
+    torch.manual_seed(0)
+    model = channels_last(MultiHeadNetwork(NetworkConfig(width=8, dropout=0.3), DATASETS))
+    step = Step(model, model.trunk, optimiser(model, "adam"), LossConfig(), 21, 1, autocast=autocast)
+    norms = []
+    for number, names in enumerate(STEPS[:3]):
+        made = [batch(number, i) for i in range(len(names))]
+        single = [Batch(b.dataset, b.images.float(), tuple(xy.float() for xy in b.particles)) for b in made]
+        norms.append(step.take(single, names, sorted(set(names)), len(names), range(len(names))).gradient_norm.item())
+    return model.state_dict(), norms
+
+
+def test_two_runs_end_with_the_same_bits_and_bfloat16_is_nearly_the_same() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        runs = {autocast: [trained_on_threads(autocast=autocast) for _ in range(2)] for autocast in (False, True)}
+    finally:
+        torch.set_num_threads(before)
+    for (weights, norms), (again, norms_again) in runs.values():
+        assert norms == norms_again
+        assert all(torch.equal(again[name], value) for name, value in weights.items())
+    (_, exact), (_, coarse) = runs[False][0], runs[True][0]
+    assert coarse != exact
+    assert coarse == pytest.approx(exact, rel=0.05)
 
 
 def test_a_gradient_that_is_no_number_is_an_error_in_one_line() -> None:
