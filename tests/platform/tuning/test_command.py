@@ -22,8 +22,18 @@ EVERYTHING_ELSE = TrainConfig(
     augmentation=AugmentationConfig(crop_px=128, rotate=False, flip=False),
     stage1=StageConfig(0, "sgd", 2e-3, momentum=0.5, restart_epochs=7, clip_norm=1.5),
     stage2=StageConfig(3, "adam", 1e-4, momentum=0.8, restart_epochs=2, clip_norm=0.0),
-    loop=replace(
-        LoopConfig(2, 6, 3, 1, True, "bfloat16", 5), validate_every=4, max_failures=0, keep_checkpoints=3, compile=True
+    loop=LoopConfig(
+        batch_size=2,
+        minibatches_per_step=6,
+        workers=3,
+        cpus_per_worker=1,
+        gpu=True,
+        precision="bfloat16",
+        compile=True,
+        seed=5,
+        validate_every=4,
+        max_failures=0,
+        keep_checkpoints=3,
     ),
     streaming=StreamingConfig("balanced", 12, 1.5, 3, "some folder/it's", 2.5, 0.0),
     store="s3://bucket/pre fix",
