@@ -12,6 +12,7 @@ COMMANDS = {
     "ingest": "Put micrographs and their particles into the dataset store.",
     "datasets": "List the datasets in the store; describe, verify or repair one; clean up.",
     "train": "Train trunk, generic head and a head per dataset, and register them.",
+    "tune": "Search for the weight of the bias loss with which the generic head is best.",
     "contribute": "Train a head for one more dataset on the registered trunk.",
     "heads": "List the heads in the registry.",
     "pick": "Pick particles on micrographs with a head.",

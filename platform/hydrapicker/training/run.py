@@ -66,7 +66,7 @@ def run_recipe(recipe: Recipe, runs: str, on_record: Callable[[dict[str, Any]], 
             ),
         )
         try:
-            with _interruptible():
+            with interruptible():
                 result = trainer.fit()
         except (ray.train.TrainingFailedError, ray.exceptions.RayError) as error:
             raise _cause(error, recipe.run_name) from error
@@ -107,7 +107,7 @@ def scaling(loop: LoopConfig) -> Any:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """Let Ctrl-C and SIGTERM, which is how a Ray job is stopped, end the block with KeyboardInterrupt."""
     # Ray Train's own handler of Ctrl-C leaves with SystemExit, and stays in place when training is over.
     if threading.current_thread() is not threading.main_thread():

@@ -49,10 +49,18 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
     if not config.datasets:
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
     datasets = open_datasets(config.datasets, config.store, RetryBudget(config.streaming.retry_seconds))
-    box_px = common_box(datasets)
     check_datasets(datasets, config.loop.batch_size)
+    recipe = training_recipe(config, datasets)
+    with tracked(recipe, config, say) as (tracker, on_record):
+        trained = run_recipe(recipe, config.runs, on_record)
+        tracker.log_history(trained.history)
+        return _register(recipe, config, datasets, trained, tracker, say)
+
+
+def training_recipe(config: TrainConfig, datasets: Mapping[str, Dataset]) -> Recipe:
+    """What a config trains on datasets of one box side: stage 1, then stage 2."""
     key = identity(config, datasets)
-    recipe = Recipe(
+    return Recipe(
         run_name=config.run_name or f"train-{key[:8]}",
         identity=key,
         phases=(Phase("stage 1", config.stage1), Phase("stage 2", config.stage2, heads=tuple(datasets))),
@@ -64,12 +72,8 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
         loop=config.loop,
         streaming=config.streaming.from_any_folder(),
         store=from_any_folder(config.store),
-        box_px=box_px,
+        box_px=common_box(datasets),
     )
-    with tracked(recipe, config, say) as (tracker, on_record):
-        trained = run_recipe(recipe, config.runs, on_record)
-        tracker.log_history(trained.history)
-        return _register(recipe, config, datasets, trained, tracker, say)
 
 
 def _register(
