@@ -12,9 +12,9 @@ from hydrapicker.evaluation.figures import detection_curves
 from hydrapicker.evaluation.judged import Evaluation, JudgedMicrograph
 from hydrapicker.evaluation.picks import Comparison
 from hydrapicker.files import Convention, from_program_convention, read_micrograph
-from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.locate import locate_micrographs
 from hydrapicker.picking.overlay import Marks, Shape, draw_marks
+from hydrapicker.storage.atomic import atomic_write
 from hydrapicker_core.hits import NO_PARTICLE
 
 HIT_COLOUR = (64, 224, 128)

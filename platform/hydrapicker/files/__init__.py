@@ -1,6 +1,5 @@
 """Files: micrographs (MRC, TIFF) in, particles (STAR, BOX, CBOX, CS, TXT, CSV, Parquet) in and out."""
 
-from hydrapicker.files.atomic import OutputError, atomic_write
 from hydrapicker.files.box import write_box
 from hydrapicker.files.coordinates import (
     Convention,
@@ -24,6 +23,7 @@ from hydrapicker.files.micrographs import (
 )
 from hydrapicker.files.particles import PARTICLE_SUFFIXES, read_particles
 from hydrapicker.files.star import write_autopick_star, write_combined_star
+from hydrapicker.storage.atomic import OutputError, atomic_write
 
 __all__ = [
     "FORMATS",

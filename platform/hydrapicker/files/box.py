@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import InvalidInputError, ParticlesError
-from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.coordinates import Convention, Particles
 from hydrapicker.files.tables import check_text, common_value
+from hydrapicker.storage.atomic import atomic_write
 
 __all__ = ["read_box", "write_box"]
 

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import InvalidInputError, ParticlesError
-from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.coordinates import Convention, Particles
 from hydrapicker.files.tables import particles_by_micrograph
+from hydrapicker.storage.atomic import atomic_write
 
 __all__ = ["read_cs", "write_cs"]
 

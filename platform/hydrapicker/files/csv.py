@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hydrapicker.errors import ParticlesError
-from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.coordinates import Convention, Particles
 from hydrapicker.files.tables import check_text, particles_by_micrograph, pooled_columns
+from hydrapicker.storage.atomic import atomic_write
 
 __all__ = ["read_csv", "write_csv"]
 

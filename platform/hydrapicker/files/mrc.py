@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import InvalidInputError, MicrographError
-from hydrapicker.files.atomic import atomic_write
+from hydrapicker.storage.atomic import atomic_write
 
 __all__ = ["MAX_PIXELS", "MrcLayout", "read_mrc", "read_mrc_layout", "write_mrc"]
 

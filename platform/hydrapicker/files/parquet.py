@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hydrapicker.errors import ParticlesError
-from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.coordinates import Convention, Particles
 from hydrapicker.files.tables import numbers, particles_by_micrograph, pooled_columns
+from hydrapicker.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hydrapicker.errors import ParticlesError
-from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.coordinates import Convention, Particles
 from hydrapicker.files.tables import check_text, numbers, particles_by_micrograph, pooled_columns
+from hydrapicker.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.files.atomic import atomic_write
+from hydrapicker.storage.atomic import atomic_write
 from hydrapicker_registry.errors import PackageError
 from hydrapicker_registry.strict import build
 

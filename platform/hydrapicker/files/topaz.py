@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.files.atomic import atomic_write
 from hydrapicker.files.coordinates import Particles
 from hydrapicker.files.micrographs import micrograph_stem
 from hydrapicker.files.tables import pooled_columns
+from hydrapicker.storage.atomic import atomic_write
 
 __all__ = ["write_topaz"]
 

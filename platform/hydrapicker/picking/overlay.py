@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from hydrapicker.files.atomic import atomic_write
+from hydrapicker.storage.atomic import atomic_write
 from hydrapicker_core.preprocess import fourier_crop
 
 _LONGEST_SIDE = 1400

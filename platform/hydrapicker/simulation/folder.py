@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.files.atomic import atomic_write
 from hydrapicker.simulation.config import SimulateConfig
 from hydrapicker.simulation.structure import Structure
+from hydrapicker.storage.atomic import atomic_write
 
 # Raised whenever the same settings give other bytes than before.
 _SIMULATOR_VERSION = 1

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pyarrow.fs import LocalFileSystem, S3FileSystem
 
 from hydrapicker.errors import StoreError
-from hydrapicker.files.atomic import atomic_write
+from hydrapicker.storage.atomic import atomic_write
 from hydrapicker.storage.location import Location
 
 __all__ = ["AtomicLocalFileSystem", "arrow_filesystem"]
