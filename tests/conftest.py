@@ -1,6 +1,8 @@
 """Shared by all tests: shapes are checked at run time in the core; a real S3 server is there for who asks."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import hypothesis
@@ -8,11 +10,25 @@ import pytest
 from jaxtyping import install_import_hook
 from s3_server import S3Server, s3_server
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # read when torch is imported; or every process would want all cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 install_import_hook("hydrapicker_core", "shape_checker.check")
 
 # A busy machine is no fault of the code's.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+_SHARING_A_LAB = ("test_end_to_end.py", "test_kills.py")
+"""Files whose tests share a finished training."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what shares fixtures in one process, where several run the tests."""
+    for item in items:
+        path = Path(item.path)
+        item.add_marker(pytest.mark.xdist_group("lab" if path.name in _SHARING_A_LAB else str(path)))
 
 
 @pytest.fixture(scope="session")
