@@ -95,7 +95,8 @@ def pick(config: PickConfig, progress: Callable[[int, int, str], None] = lambda 
     if len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise InvalidInputError(f"two micrographs are called {twice}: pick their folders one by one")
-    picker = Picker(HeadRegistry().load(config.head, config.version))
+    loaded = HeadRegistry().load(config.head, config.version)
+    picker = Picker(loaded.head, loaded.trunk, loaded.version.version)
     picker.diameter_or_own(config.diameter_angstrom)  # or every micrograph would be read only to be refused
     combined: dict[str, Particles] = {}
     report = PickReport(f"{picker.name} version {picker.version}", {}, config.out / COMBINED)
