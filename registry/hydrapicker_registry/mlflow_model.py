@@ -13,6 +13,8 @@ from pathlib import Path
 
 import yaml
 
+from hydrapicker_registry.errors import PackageError
+
 HEAD_FOLDER = "head"
 TRUNK_FOLDER = "trunk"
 CODE_NAME = "head_model.py"
@@ -54,16 +56,34 @@ def executable_parts() -> tuple[str, ...]:
     return CODE_NAME, MLMODEL_NAME
 
 
-def _mlmodel() -> dict[str, object]:
-    # Written by hand, for mlflow.pyfunc.save_model runs the code, and puts paths of this machine into the file
+def check_executable(folder: Path) -> None:
+    """Raise PackageError unless MLflow's own tools would run, from this folder, our code and nothing else."""
+    if (folder / CODE_NAME).read_text(errors="replace") != CODE:
+        raise PackageError(f"{CODE_NAME}: altered; do not load it with mlflow.pyfunc")
+    try:
+        said = yaml.safe_load((folder / MLMODEL_NAME).read_text(errors="replace"))
+        flavors = {name: dict(flavor) for name, flavor in said["flavors"].items()}
+        python = str(flavors["python_function"]["python_version"])
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError) as error:
+        raise PackageError(f"{MLMODEL_NAME}: not readable; do not load it with mlflow.pyfunc") from error
+    if flavors != _flavors(python):
+        raise PackageError(f"{MLMODEL_NAME}: altered; do not load it with mlflow.pyfunc")
+
+
+def _flavors(python: str) -> dict[str, object]:
     flavor = {
         "loader_module": "mlflow.pyfunc.loaders.code_model",
         "model_code_path": CODE_NAME,
-        "python_version": platform.python_version(),
+        "python_version": python,
         "artifacts": {name: {"path": name, "uri": name} for name in (HEAD_FOLDER, TRUNK_FOLDER)},
     }
+    return {"python_function": flavor}
+
+
+def _mlmodel() -> dict[str, object]:
+    # Written by hand, for mlflow.pyfunc.save_model runs the code, and puts paths of this machine into the file
     return {
-        "flavors": {"python_function": flavor},
+        "flavors": _flavors(platform.python_version()),
         "mlflow_version": metadata.version("mlflow"),
         "signature": {
             "inputs": json.dumps(INPUTS),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,7 +14,7 @@ from hydrapicker_registry.cache import cached_package
 from hydrapicker_registry.connection import default_tracking_uri, open_client, sqlite_file, talking_to
 from hydrapicker_registry.errors import HeadNotFoundError, PackageError, RegistryError
 from hydrapicker_registry.mlflow_model import HEAD_FOLDER, TRUNK_FOLDER
-from hydrapicker_registry.names import head_model_name, parse_head_reference
+from hydrapicker_registry.names import head_model_name, parse_head_reference, validate_dataset_name
 from hydrapicker_registry.package import HeadPackage, TrunkPackage, check_trunk
 from hydrapicker_registry.publish import fetch_files
 from hydrapicker_registry.resolutions import recall, remember
@@ -72,7 +71,7 @@ class RegistryReader:
         retired
             Also those that are no longer offered.
         """
-        if not self._exists():
+        if not self.exists():
             return ()
         with talking_to(self.tracking_uri):
             # registered models first: what their aliases point to is then among the versions
@@ -95,8 +94,7 @@ class RegistryReader:
         HeadNotFoundError
             When there is no such head.
         """
-        dataset, _ = parse_head_reference(name)
-        existing, model = self._existing(dataset)
+        existing, model = self._existing(validate_dataset_name(name))
         found = [HeadVersion.from_mlflow(version, model) for version in existing]
         return tuple(sorted(found, key=lambda head: -head.version))
 
@@ -191,37 +189,40 @@ class RegistryReader:
             if offline:
                 raise _not_here(found.dataset, found.version, self.tracking_uri)
             with talking_to(self.tracking_uri):
-                name = head_model_name(found.dataset)
-                self.fetch(self.client.get_model_version(name, str(found.version)), part, folder)
+                version = self.client.get_model_version(head_model_name(found.dataset), str(found.version))
+            self.fetch_package(version, part, folder)
 
         try:
             return cached_package(sha256, fetch)
         except PackageError as error:
             raise PackageError(f"{head_model_name(found.dataset)} version {found.version}: {error}") from error
 
+    def fetch_package(self, version: ModelVersion, part: str, folder: Path) -> None:
+        """Download the package that is folder `part` of a version's files into an empty folder, unchecked."""
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as scratch:
+            self.fetch(version, part, Path(scratch))
+            for file in (Path(scratch) / part).iterdir():
+                file.replace(folder / file.name)
+
     def fetch(self, version: ModelVersion, part: str, folder: Path) -> None:
-        """Download one folder of a version's files into an empty folder, unchecked.
+        """Download a version's files as they are, unchecked, to `folder / part`; `part` is one of their names.
 
         Raises
         ------
         PackageError
             When the version's source is not where MLflow keeps the models of its run.
         """
-        with (
-            talking_to(self.tracking_uri),
-            tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as scratch,
-        ):
-            fetch_files(self.client, version, part, Path(scratch))
-            for file in (Path(scratch) / part).iterdir():
-                shutil.move(file, folder / file.name)
+        with talking_to(self.tracking_uri):
+            fetch_files(self.client, version, part, folder)
 
-    def _exists(self) -> bool:
+    def exists(self) -> bool:
+        """Whether there is a registry at all: a sqlite database may not have been made yet."""
         # opening a sqlite database would make it, and reading shall leave nothing behind
         database = sqlite_file(self.tracking_uri)
         return database is None or database.exists()
 
     def _existing(self, dataset: str) -> tuple[list[ModelVersion], RegisteredModel]:
-        if not self._exists():
+        if not self.exists():
             raise lookup.unknown_head(None, self.tracking_uri, dataset)
         with talking_to(self.tracking_uri):
             # the model first: what its aliases point to is then among the versions

@@ -183,7 +183,7 @@ class HeadRegistry(RegistryReader):
         found = self.client.get_model_version(TRUNK_MODEL_NAME, str(number))
         sha256 = package_sha256(found)
         try:
-            trunk = cached_package(sha256, lambda folder: self.fetch(found, TRUNK_FOLDER, folder))
+            trunk = cached_package(sha256, lambda folder: self.fetch_package(found, TRUNK_FOLDER, folder))
         except PackageError as error:
             raise PackageError(f"{TRUNK_MODEL_NAME} version {number}: {error}") from error
         if not isinstance(trunk, TrunkPackage):

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mlflow.pyfunc
 import numpy as np
 import pandas as pd
+from mlflow.pyfunc.model import PythonModel
 
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.picking.picker import Picker
@@ -17,7 +17,7 @@ from hydrapicker_registry.package import HeadPackage, TrunkPackage, read_package
 _COLUMN = "micrograph"
 
 
-class HeadModel(mlflow.pyfunc.PythonModel):
+class HeadModel(PythonModel):
     """Answers with a table of picks; made by MLflow from the folder of a head's version."""
 
     def load_context(self, context: Any) -> None:

@@ -9,15 +9,15 @@ from hydrapicker_registry.errors import PackageError
 from hydrapicker_registry.package import HeadPackage, TrunkPackage, check_trunk
 
 
-def build_modules(head: HeadPackage, trunk: TrunkPackage) -> tuple[Trunk, Head]:
-    """The trunk and the head of two packages, in evaluation mode.
+def build_modules(head: HeadPackage, trunk: TrunkPackage, version: int | None = None) -> tuple[Trunk, Head]:
+    """The trunk and the head of two packages, in evaluation mode; the head's version is for messages.
 
     Raises:
         TrunkMismatchError: When the head was trained on another trunk.
         PackageError: When the network has what this HydraPicker does not know, or weights are missing.
     """
     metadata = head.metadata
-    named = f"head {metadata.dataset!r}"
+    named = f"head {metadata.dataset!r}" + (f" version {version}" if version else "")
     check_trunk(head, trunk, named)
     unknown = metadata.architecture.keys() - {field.name for field in fields(NetworkConfig)}
     if unknown:
@@ -27,7 +27,8 @@ def build_modules(head: HeadPackage, trunk: TrunkPackage) -> tuple[Trunk, Head]:
     config = NetworkConfig(**metadata.architecture)  # type: ignore[arg-type]  # checked when it was built
     with torch.random.fork_rng(devices=()):  # nobody's random numbers change because a head was loaded
         modules = Trunk(config), Head(config)
-    for module, package, called in zip(modules, (trunk, head), (f"trunk of {named}", named), strict=True):
-        load_weights(module, package.weights, called)
+    load_weights(modules[0], trunk.weights, f"trunk of {named}")
+    load_weights(modules[1], head.weights, named)
+    for module in modules:
         channels_last(module.eval())
     return modules

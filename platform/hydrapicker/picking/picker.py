@@ -93,7 +93,7 @@ class Picker:
         self.threshold = metadata.threshold
         self._box_px = metadata.input.box_px
         self._contrast: Contrast = metadata.input.contrast
-        self._trunk, self._head = build_modules(head, trunk)
+        self._trunk, self._head = build_modules(head, trunk, version)
 
     def __repr__(self) -> str:
         return f"Picker({self.name!r}, version={self.version})"
