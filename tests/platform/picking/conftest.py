@@ -21,6 +21,7 @@ from hydrapicker_registry import (
     TrunkMetadata,
     TrunkPackage,
     ensure_experiment,
+    write_package,
 )
 
 NETWORK = NetworkConfig(width=4)
@@ -111,6 +112,14 @@ def here(tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HYDRAPICKER_CACHE", str(Path(tracking_uri.removeprefix("sqlite:///")).parent / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def other_trunk(tmp_path: Path) -> Path:
+    """The package of a trunk that no head here was trained on."""
+    metadata = TrunkMetadata(**_shared(), input=TrunkInput(21, NORMALISATION), datasets={})
+    write_package(tmp_path / "other-trunk", TrunkPackage(metadata, _weights(99)[0]))
+    return tmp_path / "other-trunk"
 
 
 @pytest.fixture
