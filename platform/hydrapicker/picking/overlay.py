@@ -1,5 +1,6 @@
 """Picks drawn on their micrograph, as a PNG worth looking at."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +33,21 @@ def draw_overlay(
     pixel_size_angstrom: float | None = None,
     particles_xy: NDArray[np.float32] | None = None,
 ) -> None:
-    """Write a PNG of a micrograph with a circle around every pick, and a cross on every particle where these are known.
+    """Write what :func:`overlay_png` gives to a file, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(overlay_png(image, picks_xy, diameter_px, pixel_size_angstrom, particles_xy))
+
+
+def overlay_png(
+    image: NDArray[np.float32],
+    picks_xy: NDArray[np.float32],
+    diameter_px: float,
+    pixel_size_angstrom: float | None = None,
+    particles_xy: NDArray[np.float32] | None = None,
+) -> bytes:
+    """A PNG of a micrograph with a circle around every pick, and a cross on every particle where these are known.
 
     Args:
-        path: The PNG file, written whole or not at all.
         image: float32 ``(h, w)``; row 0 is drawn at the top.
         picks_xy: float32 ``(n, 2)``, in the image's pixels; green circles.
         diameter_px: Of the circles, in the image's pixels.
@@ -62,8 +74,9 @@ def draw_overlay(
         draw.line((x, y - arm, x, y + arm), fill=PARTICLE_COLOUR, width=line // 2)
     if pixel_size_angstrom is not None and size[0] >= _LEAST_WIDTH_FOR_BAR_PX:
         _draw_bar(draw, picture.size, pixel_size_angstrom / float(scale[0]))
-    with atomic_write(path) as temporary:
-        picture.resize(size, Image.Resampling.BOX).save(temporary, format="PNG")
+    buffer = io.BytesIO()
+    picture.resize(size, Image.Resampling.BOX).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _cropped(image: NDArray[np.float32], diameter_px: float) -> tuple[NDArray[np.float32], tuple[int, int]]:

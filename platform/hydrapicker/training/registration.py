@@ -8,6 +8,7 @@ from typing import Any
 
 from hydrapicker.evaluation.figures import detection_curves
 from hydrapicker.evaluation.heads import merge, score_heads
+from hydrapicker.evaluation.overlays import stored_overlay
 from hydrapicker.store.layout import NORMALISATION
 from hydrapicker.store.store import Dataset
 from hydrapicker.tracking import TrackedRun
@@ -26,6 +27,7 @@ from hydrapicker_registry.metadata import (
 from hydrapicker_registry.package import HeadPackage, TrunkPackage
 from hydrapicker_registry.registry import HeadRegistry
 
+_OVERLAY = "overlay.png"
 _CURVES = "curves.png"
 
 
@@ -37,11 +39,14 @@ class Judged:
         test: Per dataset and head name: pooled picks on the ``test`` micrographs.
         thresholds: Per head name: the score with the best F1 on the ``val`` micrographs.
         micrographs: Per dataset: number of ``test`` micrographs.
+        overlays: Per head name: a PNG of what it picks on the first ``test`` micrograph of its dataset; the generic
+            head on that of the first dataset.
     """
 
     test: dict[str, dict[str, ScoredPicks]]
     thresholds: dict[str, float | None]
     micrographs: dict[str, int]
+    overlays: dict[str, bytes]
 
     def metrics(self, head: str, datasets: Iterable[str] | None = None) -> Metrics:
         """A head's metrics on some datasets; None: a dataset's head on its own, the generic head on all."""
@@ -63,7 +68,13 @@ def judge_network(network: MultiHeadNetwork, datasets: Mapping[str, Dataset]) ->
         validation[name] = score_heads(network.trunk, heads, dataset, dataset.split("val"))
     thresholds = {name: _threshold([validation[name][name]]) for name in datasets}
     thresholds[GENERIC] = _threshold(validation[name][GENERIC] for name in datasets)
-    return Judged(test, thresholds, {name: len(dataset.split("test")) for name, dataset in datasets.items()})
+    overlays = {}
+    for name, dataset in [*datasets.items(), (GENERIC, next(iter(datasets.values())))]:
+        if len(dataset.split("test")):
+            row = int(dataset.split("test")[0])
+            overlays[name] = stored_overlay(network.trunk, network.head(name), dataset, row, thresholds[name])
+    micrographs = {name: len(dataset.split("test")) for name, dataset in datasets.items()}
+    return Judged(test, thresholds, micrographs, overlays)
 
 
 def _threshold(picks: Iterable[ScoredPicks]) -> float | None:
@@ -148,7 +159,7 @@ def register_head(
     package = HeadPackage(
         _head_metadata(network, name, dataset, judged, trunk, origin),
         stored(network.head(name).state_dict()),
-        {_CURVES: curves},
+        ({_OVERLAY: judged.overlays[name]} if name in judged.overlays else {}) | {_CURVES: curves},
     )
     version = _register_once(package, tracker.run_id)
     generic = judged.metrics(GENERIC, [name] if dataset else None)
