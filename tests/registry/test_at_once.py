@@ -4,6 +4,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -98,9 +99,13 @@ def _seconds_of_one(
 
 
 def _load_if_there(registry: HeadRegistry) -> bool:
+    """Load the newest version there is, whatever its aliases, and then the champion; False when there is no version."""
     try:
-        loaded = registry.load("killed")
-    except HeadNotFoundError:  # no version, or no champion yet
+        newest = registry.versions("killed")[0].version
+    except HeadNotFoundError:
         return False
+    loaded = registry.load("killed", newest)
     assert loaded.version.ap == loaded.head.metadata.metrics["ap"]
+    with suppress(HeadNotFoundError):  # there is no champion where one was killed between the version and the alias
+        registry.load("killed")
     return True
