@@ -1,6 +1,7 @@
 """One real MLflow database for all tests of a module, and processes that share one import of everything."""
 
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
@@ -82,7 +83,9 @@ def processes() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["registry_worker"])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # the server passes over what it cannot import
+        patch.setenv(
+            "PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep
+        )  # the server passes over what it cannot import
         first = context.Process(target=int)
         first.start()
         first.join()
