@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -206,7 +207,10 @@ def channels_last(module: Module) -> Module:
 
 
 def load_weights(module: nn.Module, weights: Mapping[str, Tensor], described_as: str) -> None:
-    """Load weights strictly: the same keys, shapes and types, or :class:`InvalidInputError` naming `described_as`."""
+    """Load weights strictly: the same keys, shapes and types, or :class:`InvalidInputError` naming `described_as`.
+
+    A module on the device "meta", which has no numbers of its own yet, takes the tensors themselves, uncopied.
+    """
     own = module.state_dict()
     for key in sorted(own.keys() ^ weights.keys()):
         problem = "lacks" if key in own else "has the unknown"
@@ -217,9 +221,10 @@ def load_weights(module: nn.Module, weights: Mapping[str, Tensor], described_as:
                 f"{described_as} holds {key!r} as {value.dtype} {tuple(value.shape)}, not {own[key].dtype} "
                 f"{tuple(own[key].shape)}: it was made for another architecture"
             )
-        if not bool(torch.isfinite(value).all()):
+        # numpy works in this thread: torch's own would wait for cores that others use
+        if not np.isfinite(value.detach().float().cpu().numpy()).all():
             raise InvalidInputError(f"{described_as} holds NaN or infinite values in {key!r}: take another version")
-    module.load_state_dict(dict(weights))
+    module.load_state_dict(dict(weights), assign=any(parameter.is_meta for parameter in module.parameters()))
 
 
 # A ModuleDict's keys hold no dot and are no name of its attributes, a dataset's may be both; it never holds "%".

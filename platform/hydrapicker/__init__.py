@@ -5,6 +5,6 @@
 >>> picks.x, picks.y, picks.score
 """
 
-from hydrapicker.sdk import list_heads, load_head
+from hydrapicker.sdk import head_history, list_heads, load_head
 
-__all__ = ["list_heads", "load_head"]
+__all__ = ["head_history", "list_heads", "load_head"]

@@ -12,8 +12,15 @@ from hydrapicker_registry.metadata import (
     utc_now,
 )
 from hydrapicker_registry.names import GENERIC, parse_head_reference, validate_dataset_name
-from hydrapicker_registry.package import HeadPackage, TrunkPackage, read_package, write_package
-from hydrapicker_registry.registry import HeadRegistry, LoadedHead
+from hydrapicker_registry.package import (
+    HeadPackage,
+    StoredPackage,
+    TrunkPackage,
+    open_package,
+    read_package,
+    write_package,
+)
+from hydrapicker_registry.registry import HeadRecord, HeadRegistry, LoadedHead
 from hydrapicker_registry.versions import HeadVersion
 
 __all__ = [
@@ -22,11 +29,13 @@ __all__ = [
     "HeadMetadata",
     "HeadNotFoundError",
     "HeadPackage",
+    "HeadRecord",
     "HeadRegistry",
     "HeadVersion",
     "LoadedHead",
     "PackageError",
     "RegistryError",
+    "StoredPackage",
     "Training",
     "TrunkInput",
     "TrunkMetadata",
@@ -34,6 +43,7 @@ __all__ = [
     "TrunkPackage",
     "TrunkReference",
     "ensure_experiment",
+    "open_package",
     "parse_head_reference",
     "read_package",
     "utc_now",

@@ -17,6 +17,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("HYDRAPICKER_CACHE") or Path.home() / ".cache" / "hydrapicker")
 
 
+def package_folder(sha256: str) -> Path:
+    """Return where the cache keeps the package whose JSON has this sha256, whether it is there or not."""
+    return cache_folder() / "packages" / validate_sha256(sha256)
+
+
 def cached_package(sha256: str, fetch: Callable[[Path], None]) -> TrunkPackage | HeadPackage:
     """Return the package whose JSON has this sha256, from the cache or else through `fetch`.
 
@@ -34,7 +39,7 @@ def cached_package(sha256: str, fetch: Callable[[Path], None]) -> TrunkPackage |
     RegistryError
         When the cache cannot be written.
     """
-    folder = cache_folder() / "packages" / validate_sha256(sha256)
+    folder = package_folder(sha256)
     if folder.is_dir():
         try:
             return read_package(folder, sha256=sha256)

@@ -10,7 +10,9 @@ from hydrapicker_registry.names import HEAD_MODEL_PREFIX, TRUNK_MODEL_NAME, near
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+    from hydrapicker_registry.versions import HeadVersion
 
 _PAGE = 1000
 _ALL_HEADS = f"name LIKE '{HEAD_MODEL_PREFIX}%'"
@@ -28,16 +30,28 @@ def model_versions(client: MlflowClient, condition: str = _ALL_HEADS) -> Iterato
             return
 
 
-def head_aliases(client: MlflowClient, condition: str = _ALL_HEADS) -> dict[str, dict[str, int]]:
-    """Return the aliases of each registered model, by its name."""
-    aliases: dict[str, dict[str, int]] = {}
+def registered_heads(client: MlflowClient) -> dict[str, RegisteredModel]:
+    """Return the registered models of all heads, by name: what aliases and tags they have."""
+    models: dict[str, RegisteredModel] = {}
     token = None
     while True:
-        page = client.search_registered_models(condition, max_results=_PAGE, page_token=token)
-        aliases |= {model.name: model.aliases for model in page}
+        page = client.search_registered_models(_ALL_HEADS, max_results=_PAGE, page_token=token)
+        models |= {model.name: model for model in page}
         token = page.token
         if not token:
-            return aliases
+            return models
+
+
+def registered_model(client: MlflowClient, name: str) -> RegisteredModel | None:
+    """Return a registered model, None when there is none of that name."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
 
 
 def trunk_version_of(client: MlflowClient, trunk_sha256: str) -> int | None:
@@ -61,6 +75,15 @@ def unknown_version(dataset: str, wanted: int, existing: Iterable[int]) -> HeadN
     """Return the error for a version that a dataset's head does not have."""
     numbers = ", ".join(str(number) for number in sorted(existing))
     return HeadNotFoundError(f"head {dataset!r} has no version {wanted}: there is {numbers}")
+
+
+def retired_head(found: HeadVersion) -> HeadNotFoundError:
+    """Return the error for a head that is asked for by name or alias and was retired."""
+    name, number = found.dataset, found.version
+    return HeadNotFoundError(
+        f"head {name!r} was retired: ask for version {number} to use it all the same, or bring it back with "
+        f"`hydrapicker heads promote {name} --version {number}`"
+    )
 
 
 def unknown_alias(dataset: str, wanted: str, aliases: dict[str, int], newest: int) -> HeadNotFoundError:

@@ -13,6 +13,7 @@ TRUNK_MODEL_NAME = "hydrapicker.trunk"
 HEAD_MODEL_PREFIX = "hydrapicker.head."
 
 _DATASET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -38,21 +39,27 @@ def head_model_name(dataset: str) -> str:
     return HEAD_MODEL_PREFIX + validate_dataset_name(dataset)
 
 
-def parse_head_reference(reference: str) -> tuple[str, str | None]:
-    """Split `PDB-6b7n@challenger` into dataset name and alias; the alias is None when there is no `@`.
+def parse_head_reference(reference: str) -> tuple[str, str | int | None]:
+    """Split `PDB-6b7n@challenger` into dataset name and alias, `PDB-6b7n@3` into dataset name and version.
+
+    The second is None when there is no `@`.
 
     Raises
     ------
     InvalidInputError
         When either part is not a name.
     """
-    dataset, at, alias = reference.partition("@")
+    dataset, at, choice = reference.partition("@")
     validate_dataset_name(dataset)
     if not at:
         return dataset, None
-    if not _ALIAS.fullmatch(alias):
-        raise InvalidInputError(f"head {reference!r} names no alias after '@': write for example '{dataset}@champion'")
-    return dataset, alias
+    if _VERSION.fullmatch(choice):
+        return dataset, int(choice)
+    if not _ALIAS.fullmatch(choice):
+        raise InvalidInputError(
+            f"head {reference!r} names no alias after '@': write for example '{dataset}@champion' or '{dataset}@1'"
+        )
+    return dataset, choice
 
 
 def nearest(name: str, names: Iterable[str]) -> tuple[str, ...]:

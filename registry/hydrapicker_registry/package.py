@@ -19,7 +19,7 @@ from hydrapicker_core.errors import InvalidInputError
 from hydrapicker_registry import strict
 from hydrapicker_registry.atomic import whole_folder
 from hydrapicker_registry.card import render_card
-from hydrapicker_registry.errors import PackageError
+from hydrapicker_registry.errors import PackageError, TrunkMismatchError
 from hydrapicker_registry.metadata import HeadMetadata, TrunkMetadata, TrunkReference, validate_sha256
 from hydrapicker_registry.weights import parse_weights, serialise_weights
 
@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 CARD_NAME = "README.md"
 
-_MAX_SIDE_FILE_BYTES = 16 * 2**20
+MAX_SIDE_FILE_BYTES = 16 * 2**20
+MAX_WEIGHTS_BYTES = 2**30
+"""A head of the paper's size has 25 MB; what is larger than this is no head, and not read into memory."""
+
 _PICTURE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\.png")
 
 
@@ -140,7 +143,7 @@ def read_package(folder: Path, *, sha256: str | None = None) -> TrunkPackage | H
     """
     kind = "trunk" if (folder / "trunk.json").is_file() else "head"
     path = folder / f"{kind}.json"
-    content = _read(path, _MAX_SIDE_FILE_BYTES)
+    content = _read(path, MAX_SIDE_FILE_BYTES)
     if sha256 is not None and _sha256(content) != sha256:
         raise PackageError(f"{path}: changed since it was registered (its sha256 differs); do not use it")
     document = _parse_document(content.decode(errors="replace"), str(path))
@@ -148,10 +151,10 @@ def read_package(folder: Path, *, sha256: str | None = None) -> TrunkPackage | H
     if surplus := sorted({entry.name for entry in folder.iterdir()} - expected):
         raise PackageError(f"{folder}: holds {surplus[0]!r}, which {path.name} does not list; remove it")
     files = {
-        name: _verified(folder / name, digest, _MAX_SIDE_FILE_BYTES) for name, digest in document.attachments.items()
+        name: _verified(folder / name, digest, MAX_SIDE_FILE_BYTES) for name, digest in document.attachments.items()
     }
     where = folder / f"{kind}.safetensors"
-    data = _verified(where, document.weights_sha256, None)
+    data = _verified(where, document.weights_sha256, MAX_WEIGHTS_BYTES)
     weights = parse_weights(data, _contract(document.metadata), str(where))
     del files[CARD_NAME]
     package: TrunkPackage | HeadPackage
@@ -163,6 +166,38 @@ def read_package(folder: Path, *, sha256: str | None = None) -> TrunkPackage | H
     # This fills the cached property, as its first use would.
     object.__setattr__(package, "sha256", document.weights_sha256)
     return package
+
+
+@dataclass(frozen=True)
+class StoredPackage:
+    """A package in a folder, checked; what is stored on from here stays the same to the byte.
+
+    Attributes:
+        folder: What :func:`write_package` wrote.
+        sha256: Of `head.json` or `trunk.json`, which vouches for the whole package.
+        package: The content.
+    """
+
+    folder: Path
+    sha256: str
+    package: TrunkPackage | HeadPackage
+
+
+def open_package(folder: Path) -> StoredPackage:
+    """Read a package that lies in a folder, and check everything in it; raises as :func:`read_package` does."""
+    package = read_package(folder)
+    document = folder / f"{_kind(package.metadata)}.json"
+    return StoredPackage(folder, _sha256(document.read_bytes()), package)
+
+
+def check_trunk(head: HeadPackage, trunk: TrunkPackage, named: str) -> None:
+    """Raise TrunkMismatchError unless the head, called `named` in the message, was trained on this very trunk."""
+    wanted = head.metadata.trunk.sha256
+    if trunk.sha256 != wanted:
+        raise TrunkMismatchError(
+            f"{named} was trained on a trunk with sha256 {wanted[:12]}…, and the trunk at hand has "
+            f"{trunk.sha256[:12]}…: a head works with its own trunk only, get both again from where they were made"
+        )
 
 
 @dataclass(frozen=True)
@@ -223,15 +258,15 @@ def _contract(metadata: TrunkMetadata | HeadMetadata) -> dict[str, object]:
     return contract
 
 
-def _read(path: Path, limit: int | None) -> bytes:
+def _read(path: Path, limit: int) -> bytes:
     if path.is_symlink() or not path.is_file():
         raise PackageError(f"{path}: not there or not a plain file; get the package again")
-    if limit is not None and path.stat().st_size > limit:
+    if path.stat().st_size > limit:
         raise PackageError(f"{path}: larger than {limit // 2**20} MiB, which no package needs; do not use it")
     return path.read_bytes()
 
 
-def _verified(path: Path, sha256: str, limit: int | None) -> bytes:
+def _verified(path: Path, sha256: str, limit: int) -> bytes:
     content = _read(path, limit)
     if _sha256(content) != sha256:
         raise PackageError(f"{path}: damaged or altered (its sha256 differs); get the package again")

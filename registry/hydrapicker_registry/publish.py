@@ -1,31 +1,42 @@
-"""Put packages into MLflow so that nobody ever sees half of one: files first, the version next, the alias last."""
+"""Put packages into MLflow so that nobody ever sees half of one: files first, the version next, the alias last.
+
+A version's files are those of an MLflow "logged model", which also carries its metrics and what it was trained on.
+Whoever is killed on the way leaves at most a logged model that no version names.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from hydrapicker_registry.errors import PackageError
 from hydrapicker_registry.lookup import model_versions
+from hydrapicker_registry.metadata import HeadMetadata, TrunkMetadata
 from hydrapicker_registry.names import GENERIC
-from hydrapicker_registry.package import CARD_NAME, HeadPackage, TrunkPackage, write_package
-from hydrapicker_registry.versions import artifact_path, model_name
+from hydrapicker_registry.package import CARD_NAME, HeadPackage, StoredPackage, TrunkPackage
+from hydrapicker_registry.versions import model_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Run
+    from mlflow.entities.model_registry import ModelVersion
 
 T = TypeVar("T")
 
-_ATTEMPTS = 6
+_ATTEMPTS = 8
+_DESCRIPTION_LIMIT = 5000
+_DIGEST_LIMIT = 36
+_MODEL_ID = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts$")
+_PICTURE = re.compile(r"^!\[.*\n?", re.MULTILINE)
 
 
 def publish(
-    client: MlflowClient,
-    package: TrunkPackage | HeadPackage,
-    run_id: str,
-    tags_for: Callable[[str], Mapping[str, str]],
+    client: MlflowClient, stored: StoredPackage, run_id: str, tags: Mapping[str, str], fill: Callable[[Path], None]
 ) -> int:
     """Store a package under a run and return its version.
 
@@ -33,37 +44,104 @@ def publish(
     ----------
     client
         Where to.
-    package
+    stored
         What; if this very package (by the sha256 of its JSON) is there already, that version is returned.
     run_id
-        The run that made it; its artifacts hold the files.
-    tags_for
-        Gives the version's tags for the sha256 that vouches for the package.
+        The run that made it.
+    tags
+        Of the version.
+    fill
+        Puts the files that MLflow shall keep into an empty folder.
     """
-    name = model_name(package)
-    with tempfile.TemporaryDirectory(prefix="hydrapicker-") as scratch:
-        folder = Path(scratch) / "package"
-        sha256 = write_package(folder, package)
-        condition = f"name = '{name}' AND tags.package_sha256 = '{sha256}'"
-        existing = [int(version.version) for version in model_versions(client, condition)]
-        if existing:
-            return min(existing)
-        path = artifact_path(name, sha256)
-        client.log_artifacts(run_id, str(folder), path)
-        card = (folder / CARD_NAME).read_text()
-    _ensure_registered_model(client, name, package)
-    source = f"{client.get_run(run_id).info.artifact_uri.rstrip('/')}/{path}"
+    name = model_name(stored.package)
+    condition = f"name = '{name}' AND tags.package_sha256 = '{stored.sha256}'"
+    existing = [int(version.version) for version in model_versions(client, condition)]
+    if existing:
+        return min(existing)
+    model_id, source = _log_model(client, stored, client.get_run(run_id), tags, fill)
+    _ensure_registered_model(client, name, stored.package)
+    card = (stored.folder / CARD_NAME).read_text()
+    description = _PICTURE.sub("", card).strip()[:_DESCRIPTION_LIMIT]  # pictures are among the model's files
     version = _retry_conflicts(
         lambda: client.create_model_version(
-            name, source, run_id, tags=dict(tags_for(sha256)), description=card, await_creation_for=0
+            name, source, run_id, tags=dict(tags), description=description, await_creation_for=0, model_id=model_id
         )
     )
+    # What MLflow's pages read to link the logged model to its version
+    link = json.dumps([{"name": name, "version": str(version.version)}])
+    client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
     return int(version.version)
 
 
-def set_alias(client: MlflowClient, name: str, alias: str, version: int) -> None:
+def fetch_files(client: MlflowClient, version: ModelVersion, part: str, folder: Path) -> None:
+    """Download a folder `part` of a version's files to where `folder` says.
+
+    Raises
+    ------
+    PackageError
+        When the version's source is not where MLflow keeps a logged model of the version's run.
+    """
+    from mlflow.artifacts import download_artifacts
+
+    match = _MODEL_ID.search(version.source or "")
+    model = client.get_logged_model(match[1]) if match else None
+    if model is None or model.artifact_location != version.source or model.source_run_id != version.run_id:
+        raise PackageError("its source is not a logged model of its run; do not use it")
+    download_artifacts(f"{version.source}/{part}", dst_path=str(folder), tracking_uri=client.tracking_uri)
+
+
+def point_alias(client: MlflowClient, name: str, alias: str, version: int) -> None:
     """Point an alias of a registered model at one of its versions."""
     _retry_conflicts(lambda: client.set_registered_model_alias(name, alias, str(version)))
+
+
+def _log_model(
+    client: MlflowClient, stored: StoredPackage, run: Run, tags: Mapping[str, str], fill: Callable[[Path], None]
+) -> tuple[str, str]:
+    """Log the files, the metrics and the datasets; returns the logged model's id and where its files are."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    metadata = stored.package.metadata
+    run_id, kind = run.info.run_id, "head" if isinstance(metadata, HeadMetadata) else "trunk"
+    title = metadata.dataset if isinstance(metadata, HeadMetadata) else kind
+    params = {key: str(value)[:500] for key, value in metadata.architecture.items()} | {
+        "box_px": str(metadata.input.box_px)
+    }
+    model = client.create_logged_model(
+        run.info.experiment_id, title.replace(".", "_"), run_id, dict(tags), params, f"hydrapicker {kind}"
+    )
+    with tempfile.TemporaryDirectory(prefix="hydrapicker-") as scratch:
+        fill(Path(scratch))
+        client.log_model_artifacts(model.model_id, scratch)
+    inputs = _datasets(metadata)
+    only = inputs[0].dataset if len(inputs) == 1 else None
+    now = time.time_ns() // 1_000_000
+    on = {"dataset_name": only.name, "dataset_digest": only.digest} if only else {}
+    metrics = [Metric(key, value, now, 0, model_id=model.model_id, **on) for key, value in metadata.metrics.items()]
+    if inputs:
+        _retry_conflicts(lambda: client.log_inputs(run_id, inputs))
+    if metrics:
+        client.log_batch(run_id, metrics=metrics)
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    client.finalize_logged_model(model.model_id, "READY")
+    return model.model_id, str(model.artifact_location).rstrip("/")
+
+
+def _datasets(metadata: HeadMetadata | TrunkMetadata) -> list[DatasetInput]:
+    """Return what the weights were trained on as MLflow datasets."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    known: dict[str, tuple[int | None, str]] = {}
+    if isinstance(metadata, TrunkMetadata):
+        known = {name: (None, fingerprint) for name, fingerprint in metadata.datasets.items()}
+    elif metadata.dataset_fingerprint is not None:
+        known = {metadata.dataset: (metadata.dataset_version, metadata.dataset_fingerprint)}
+    inputs = []
+    for name, (version, fingerprint) in known.items():
+        source = {"dataset": name, "fingerprint": fingerprint} | ({"version": version} if version else {})
+        dataset = Dataset(name, fingerprint[:_DIGEST_LIMIT], "hydrapicker", json.dumps(source))
+        inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", "training")]))
+    return inputs
 
 
 def _ensure_registered_model(client: MlflowClient, name: str, package: TrunkPackage | HeadPackage) -> None:
@@ -85,14 +163,15 @@ def _description(package: TrunkPackage | HeadPackage) -> str:
 
 
 def _retry_conflicts(call: Callable[[], T]) -> T:
-    """Call again when two processes insert the same row at once, which MLflow does not settle by itself."""
+    """Call again when several processes insert the same row at once, which MLflow does not always settle by itself."""
     from mlflow.exceptions import MlflowException
 
     for attempt in range(_ATTEMPTS):
         try:
             return call()
         except MlflowException as error:
-            if "IntegrityError" not in str(error) or attempt == _ATTEMPTS - 1:
+            conflict = "IntegrityError" in str(error) or "Model Version creation error" in str(error)
+            if not conflict or attempt == _ATTEMPTS - 1:
                 raise
         time.sleep(0.05 * 2**attempt)
     raise AssertionError("unreachable")

@@ -1,73 +1,65 @@
-"""The head registry: register, list, resolve, load and promote heads kept in MLflow."""
+"""The head registry: register, promote, roll back and retire heads kept in MLflow; reading is in reading.py."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hydrapicker_core.errors import InvalidInputError
-from hydrapicker_registry import lookup
-from hydrapicker_registry.cache import cached_package
-from hydrapicker_registry.connection import default_tracking_uri, open_client, sqlite_file, talking_to
-from hydrapicker_registry.errors import PackageError, TrunkMismatchError
-from hydrapicker_registry.names import TRUNK_MODEL_NAME, head_model_name, parse_head_reference
-from hydrapicker_registry.package import HeadPackage, TrunkPackage
-from hydrapicker_registry.publish import publish, set_alias
-from hydrapicker_registry.versions import HeadVersion, artifact_path, head_tags, package_sha256, trunk_tags
+from hydrapicker_registry import history, lookup
+from hydrapicker_registry.cache import cached_package, package_folder
+from hydrapicker_registry.connection import talking_to
+from hydrapicker_registry.errors import HeadNotFoundError, PackageError, TrunkMismatchError
+from hydrapicker_registry.history import AliasPeriod
+from hydrapicker_registry.mlflow_model import TRUNK_FOLDER, write_model_folder
+from hydrapicker_registry.names import GENERIC, TRUNK_MODEL_NAME, head_model_name
+from hydrapicker_registry.package import HeadPackage, StoredPackage, TrunkPackage, check_trunk, write_package
+from hydrapicker_registry.publish import publish
+from hydrapicker_registry.reading import CHAMPION, LoadedHead, RegistryReader
+from hydrapicker_registry.versions import RETIRED, HeadVersion, head_tags, package_sha256, trunk_tags
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+__all__ = ["Alias", "HeadRecord", "HeadRegistry", "LoadedHead"]
 
 Alias = Literal["champion", "challenger"]
-CHAMPION: Alias = "champion"
 
 
-@dataclass(frozen=True, eq=False)
-class LoadedHead:
-    """A head with the trunk it belongs to, both verified.
+@dataclass(frozen=True)
+class HeadRecord:
+    """A version of a head and when it carried which alias.
 
     Attributes:
-        head: The head's package.
-        trunk: The package of the trunk it was trained on.
-        version: What the registry says of the head.
+        version: What the registry says of it.
+        periods: The latest first, as far as they are on record.
     """
 
-    head: HeadPackage
-    trunk: TrunkPackage
     version: HeadVersion
+    periods: tuple[AliasPeriod, ...]
 
 
-class HeadRegistry:
-    """Heads and trunks kept in MLflow. Nothing is connected or made before it is needed.
+class HeadRegistry(RegistryReader):
+    """Heads and trunks kept in MLflow, to read from and to write to; see :class:`RegistryReader` for the rest."""
 
-    Every method raises :class:`RegistryError` when MLflow cannot be reached or refuses.
-
-    Parameters
-    ----------
-    tracking_uri
-        A server or a `sqlite:///` database. None: `MLFLOW_TRACKING_URI`, or else
-        `./hydrapicker-data/mlflow.db`.
-    """
-
-    def __init__(self, tracking_uri: str | None = None) -> None:
-        self.tracking_uri = tracking_uri or default_tracking_uri()
-
-    def register_trunk(self, package: TrunkPackage, run_id: str) -> int:
+    def register_trunk(self, trunk: TrunkPackage | StoredPackage, run_id: str) -> int:
         """Store a trunk under a run and return its version; a trunk that is there already is not stored again."""
-        with talking_to(self.tracking_uri):
-            existing = lookup.trunk_version_of(self._client, package.sha256)
+        with talking_to(self.tracking_uri), _stored(trunk) as stored:
+            package = stored.package
+            if not isinstance(package, TrunkPackage):
+                raise PackageError(f"{stored.folder}: is a head and no trunk")
+            existing = lookup.trunk_version_of(self.client, package.sha256)
             if existing is None:
-                publish(self._client, package, run_id, lambda sha256: trunk_tags(package, sha256))
+                tags = trunk_tags(package, stored.sha256)
+                publish(self.client, stored, run_id, tags, lambda to: write_model_folder(to, None, stored.folder))
                 # not the version just made: another process may have stored the same trunk a moment earlier
-                existing = lookup.trunk_version_of(self._client, package.sha256)
+                existing = lookup.trunk_version_of(self.client, package.sha256)
             assert existing is not None
             return existing
 
-    def register_head(self, package: HeadPackage, run_id: str, alias: Alias | None = None) -> int:
+    def register_head(self, head: HeadPackage | StoredPackage, run_id: str, alias: Alias | None = None) -> int:
         """Store a head under a run and return its version.
 
         The version becomes visible with all it needs, or not at all; the alias is moved last. The very same
@@ -75,7 +67,7 @@ class HeadRegistry:
 
         Parameters
         ----------
-        package
+        head
             The head.
         run_id
             The MLflow run that made it.
@@ -88,140 +80,126 @@ class HeadRegistry:
             When the head's trunk is not in this registry.
         """
         _validate_alias(alias)
-        reference = package.metadata.trunk
-        with talking_to(self.tracking_uri):
-            trunk = lookup.trunk_version_of(self._client, reference.sha256)
-            if trunk is None:
-                raise TrunkMismatchError(
-                    f"head {package.metadata.dataset!r} was trained on a trunk (sha256 {reference.sha256[:12]}…) "
-                    f"that the registry {self.tracking_uri} does not hold: register that trunk first"
-                )
-            version = publish(self._client, package, run_id, lambda sha256: head_tags(package.metadata, trunk, sha256))
+        with talking_to(self.tracking_uri), _stored(head) as stored:
+            package = stored.package
+            if not isinstance(package, HeadPackage):
+                raise PackageError(f"{stored.folder}: is a trunk and no head")
+            number, trunk = self._trunk_of(package)
+            version = publish(
+                self.client,
+                stored,
+                run_id,
+                head_tags(package.metadata, number, trunk.name, stored.sha256),
+                lambda to: write_model_folder(to, stored.folder, trunk),
+            )
             if alias is not None:
-                set_alias(self._client, head_model_name(package.metadata.dataset), alias, version)
+                model = self.client.get_registered_model(head_model_name(package.metadata.dataset))
+                history.move_alias(self.client, model, alias, version)
             return version
 
     def promote(self, name: str, version: int, alias: Alias = CHAMPION) -> HeadVersion:
-        """Move an alias of the head `name` to one of its versions and return that version."""
+        """Move an alias of the head `name` to one of its versions and return that version.
+
+        What was retired is offered again by this.
+        """
         _validate_alias(alias)
-        found = self.resolve(name, version)
-        with talking_to(self.tracking_uri):
-            set_alias(self._client, head_model_name(found.dataset), alias, found.version)
-        return self.resolve(found.dataset, version)
+        return self._point(self.resolve(name, version), alias)
 
-    def list_heads(self) -> tuple[HeadVersion, ...]:
-        """Return all versions of all heads, by name and then the newest first; none from a new registry."""
-        if not self._exists():
-            return ()
-        with talking_to(self.tracking_uri):
-            # aliases first: what they point to is then among the versions
-            aliases = lookup.head_aliases(self._client)
-            versions = list(lookup.model_versions(self._client))
-        heads = []
-        for version in versions:
-            try:
-                heads.append(HeadVersion.from_mlflow(version, aliases.get(version.name, {})))
-            except PackageError:
-                continue  # somebody's own model under our prefix; `resolve` says so when it is asked for
-        return tuple(sorted(heads, key=lambda head: (head.dataset, -head.version)))
-
-    def resolve(self, name: str, version: int | None = None, alias: str | None = None) -> HeadVersion:
-        """Return one version of a head.
-
-        Parameters
-        ----------
-        name
-            A dataset's name, or name and alias as in `PDB-6b7n@challenger`.
-        version, alias
-            Which version; at most one way of saying so. Without any it is the champion.
+    def rollback(self, name: str) -> HeadVersion:
+        """Make the champion before this one champion again, and return it; again, and it is the one before that.
 
         Raises
         ------
         HeadNotFoundError
-            When there is no such head, version or alias. There is no silent fall back to a version that is not
-            champion: it may be one that did not pass.
+            When no earlier champion is on record.
         """
-        dataset, suffix = parse_head_reference(name)
-        if sum(choice is not None for choice in (version, alias, suffix)) > 1:
-            raise InvalidInputError(f"head {name!r}: give a version or an alias, not both")
-        if not self._exists():
-            raise lookup.unknown_head(None, self.tracking_uri, dataset)
+        current = self.resolve(name, alias=CHAMPION)
         with talking_to(self.tracking_uri):
-            existing = list(lookup.model_versions(self._client, f"name = '{head_model_name(dataset)}'"))
-            if not existing:
-                raise lookup.unknown_head(self._client, self.tracking_uri, dataset)
-            aliases = self._client.get_registered_model(head_model_name(dataset)).aliases
-        by_number = {int(candidate.version): candidate for candidate in existing}
-        if version is None:
-            wanted = alias or suffix or CHAMPION
-            if wanted not in aliases:
-                raise lookup.unknown_alias(dataset, wanted, aliases, max(by_number))
-            version = int(aliases[wanted])
-        if version not in by_number:
-            raise lookup.unknown_version(dataset, version, by_number)
-        found = HeadVersion.from_mlflow(by_number[version], aliases)
-        if found.dataset != dataset:
-            raise PackageError(f"head {dataset!r} version {version}: tagged as {found.dataset!r}; do not use it")
-        return found
-
-    def load(self, name: str, version: int | None = None, alias: str | None = None) -> LoadedHead:
-        """Return a head with its trunk, from the cache or the registry, with everything checked.
-
-        Parameters
-        ----------
-        name, version, alias
-            As in :meth:`resolve`.
-
-        Raises
-        ------
-        HeadNotFoundError
-            When there is no such head, version or alias.
-        TrunkMismatchError
-            When the trunk is not the one that the head was trained on.
-        PackageError
-            When a package is damaged or altered.
-        """
-        found = self.resolve(name, version, alias)
-        head = self._package(head_model_name(found.dataset), found.version)
-        trunk = self._package(TRUNK_MODEL_NAME, found.trunk_version)
-        where = f"head {found.dataset!r} version {found.version}"
-        if not isinstance(head, HeadPackage) or head.metadata.dataset != found.dataset:
-            raise PackageError(f"{where}: its package is not a head of that dataset; do not use it")
-        if not isinstance(trunk, TrunkPackage) or trunk.sha256 != head.metadata.trunk.sha256:
-            raise TrunkMismatchError(
-                f"{where} was trained on a trunk with sha256 {head.metadata.trunk.sha256[:12]}…, and trunk version "
-                f"{found.trunk_version} has {trunk.sha256[:12]}…: register the head again with its own trunk"
+            model = self.client.get_registered_model(head_model_name(current.dataset))
+        usable = [head.version for head in self.versions(current.dataset) if not head.retired]
+        previous = history.previous_champion(history.alias_moves(model.tags), current.version, usable)
+        if previous is None:
+            raise HeadNotFoundError(
+                f"head {current.dataset!r} has no champion before version {current.version} on record: choose one "
+                f"with `hydrapicker heads promote {current.dataset} --version N`"
             )
-        return LoadedHead(head, trunk, found)
+        return self._point(self.resolve(current.dataset, previous), CHAMPION, rollback=True)
 
-    @cached_property
-    def _client(self) -> MlflowClient:
-        return open_client(self.tracking_uri)
+    def retire(self, name: str, version: int | None = None) -> None:
+        """Stop offering a head, or one of its versions: no longer listed, nor loaded by name or alias.
 
-    def _exists(self) -> bool:
-        # opening a sqlite database would make it, and reading shall leave nothing behind
-        database = sqlite_file(self.tracking_uri)
-        return database is None or database.exists()
+        Nothing is deleted: who asks for a version by its number still gets it, and `promote` offers it again.
 
-    def _package(self, name: str, number: int) -> HeadPackage | TrunkPackage:
+        Raises
+        ------
+        InvalidInputError
+            For the champion's version as long as it is champion, and for the generic head as a whole.
+        """
+        found = self.versions(name)[0] if version is None else self.resolve(name, version)
+        dataset, now = found.dataset, f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC by {history.user()}"
+        if version is None and dataset == GENERIC:
+            raise InvalidInputError("the generic head cannot be retired, for new heads start from it: give --version")
+        if version is not None and CHAMPION in found.aliases:
+            raise InvalidInputError(
+                f"head {dataset!r} version {version} is the champion: promote another version first, or roll back"
+            )
         with talking_to(self.tracking_uri):
-            version = self._client.get_model_version(name, str(number))
-        sha256 = package_sha256(version)
+            model = self.client.get_registered_model(head_model_name(dataset))
+            if version is None:
+                self.client.set_registered_model_tag(model.name, RETIRED, now)
+                return
+            for alias in found.aliases:
+                history.move_alias(self.client, model, alias, None)
+            self.client.set_model_version_tag(model.name, str(version), RETIRED, now)
+
+    def history(self, name: str) -> tuple[HeadRecord, ...]:
+        """Return all versions of a head, the newest first, each with when it carried which alias."""
+        versions = self.versions(name)
+        with talking_to(self.tracking_uri):
+            model = self.client.get_registered_model(head_model_name(versions[0].dataset))
+        periods = history.alias_periods(history.alias_moves(model.tags), model.aliases)
+        return tuple(HeadRecord(version, periods.get(version.version, ())) for version in versions)
+
+    def _point(self, head: HeadVersion, alias: str, rollback: bool = False) -> HeadVersion:
+        with talking_to(self.tracking_uri):
+            name = head_model_name(head.dataset)
+            model = self.client.get_registered_model(name)
+            if RETIRED in model.tags:
+                self.client.delete_registered_model_tag(name, RETIRED)
+            if head.retired and RETIRED in self.client.get_model_version(name, str(head.version)).tags:
+                self.client.delete_model_version_tag(name, str(head.version), RETIRED)
+            history.move_alias(self.client, model, alias, head.version, rollback)
+        return self.resolve(head.dataset, head.version)
+
+    def _trunk_of(self, head: HeadPackage) -> tuple[int, Path]:
+        """Return the version of a head's trunk, and the trunk's verified package in the cache, named by its sha256."""
+        wanted, named = head.metadata.trunk.sha256, f"head {head.metadata.dataset!r}"
+        number = lookup.trunk_version_of(self.client, wanted)
+        if number is None:
+            raise TrunkMismatchError(
+                f"{named} was trained on a trunk (sha256 {wanted[:12]}…) that the registry {self.tracking_uri} does "
+                "not hold: register that trunk first"
+            )
+        found = self.client.get_model_version(TRUNK_MODEL_NAME, str(number))
+        sha256 = package_sha256(found)
         try:
-            return cached_package(sha256, lambda folder: self._download(version, sha256, folder))
+            trunk = cached_package(sha256, lambda folder: self.fetch_package(found, TRUNK_FOLDER, folder))
         except PackageError as error:
-            raise PackageError(f"{name} version {number}: {error}") from error
+            raise PackageError(f"{TRUNK_MODEL_NAME} version {number}: {error}") from error
+        if not isinstance(trunk, TrunkPackage):
+            raise PackageError(f"{TRUNK_MODEL_NAME} version {number}: is a head and no trunk; do not use it")
+        check_trunk(head, trunk, named)
+        return number, package_folder(sha256)
 
-    def _download(self, version: ModelVersion, sha256: str, folder: Path) -> None:
-        path, run_id = artifact_path(version.name, sha256), version.run_id
-        with talking_to(self.tracking_uri):
-            root = self._client.get_run(run_id).info.artifact_uri.rstrip("/") if run_id else None
-            if run_id is None or version.source != f"{root}/{path}":
-                raise PackageError("its source is not within its run's files; do not use it")
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".download-") as scratch:
-                downloaded = Path(self._client.download_artifacts(run_id, path, scratch))
-                for file in downloaded.iterdir():
-                    file.replace(folder / file.name)
+
+@contextmanager
+def _stored(package: TrunkPackage | HeadPackage | StoredPackage) -> Iterator[StoredPackage]:
+    if isinstance(package, StoredPackage):
+        yield package
+        return
+    with tempfile.TemporaryDirectory(prefix="hydrapicker-") as scratch:
+        folder = Path(scratch) / "package"
+        yield StoredPackage(folder, write_package(folder, package), package)
 
 
 def _validate_alias(alias: str | None) -> None:

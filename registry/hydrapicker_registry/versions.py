@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from hydrapicker_core.errors import InvalidInputError
 from hydrapicker_registry.errors import PackageError
 from hydrapicker_registry.metadata import HeadMetadata, validate_sha256
-from hydrapicker_registry.names import HEAD_MODEL_PREFIX, TRUNK_MODEL_NAME, head_model_name
+from hydrapicker_registry.names import TRUNK_MODEL_NAME, head_model_name
 from hydrapicker_registry.package import HeadPackage, TrunkPackage
 
 if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+RETIRED = "retired"
+"""The tag of a version, or of a whole registered model, that is no longer offered; its value says since when."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,15 @@ class HeadVersion:
         trunk_version: The trunk it belongs to, in this registry.
         trunk_sha256: sha256 of that trunk's weights.
         package_sha256: sha256 of the package's `head.json`, which vouches for the whole package.
+        trunk_package_sha256: The same of the trunk's package, `trunk.json`.
         dataset_fingerprint: sha256 of the dataset's index, None for the generic head.
         ap: Average precision on held-out micrographs, None when it was not measured.
         auroc: Area under the ROC curve on the same, None when it was not measured.
         contributor: The authors, None when they are not on record.
         registered: When it entered the registry, in UTC.
         run_id: The MLflow run that made it.
+        lambda_bias: Weight of the bias loss in training, None when it was not used.
+        retired: Whether it, or the whole head, is no longer offered.
     """
 
     dataset: str
@@ -42,16 +48,19 @@ class HeadVersion:
     trunk_version: int
     trunk_sha256: str
     package_sha256: str
+    trunk_package_sha256: str
     dataset_fingerprint: str | None
     ap: float | None
     auroc: float | None
     contributor: str | None
     registered: datetime
     run_id: str
+    lambda_bias: float | None
+    retired: bool
 
     @classmethod
-    def from_mlflow(cls, version: ModelVersion, aliases: Mapping[str, int]) -> HeadVersion:
-        """Read a version's tags; `aliases` are those of its registered model.
+    def from_mlflow(cls, version: ModelVersion, model: RegisteredModel) -> HeadVersion:
+        """Read a version's tags, and what its registered model says of it.
 
         Raises
         ------
@@ -65,16 +74,19 @@ class HeadVersion:
             return cls(
                 dataset=tags["dataset"],
                 version=number,
-                aliases=tuple(sorted(alias for alias, target in aliases.items() if int(target) == number)),
+                aliases=tuple(sorted(alias for alias, target in model.aliases.items() if int(target) == number)),
                 trunk_version=int(tags["trunk_version"]),
                 trunk_sha256=validate_sha256(tags["trunk_sha256"]),
                 package_sha256=package_sha256(version),
+                trunk_package_sha256=validate_sha256(tags["trunk_package_sha256"]),
                 dataset_fingerprint=tags.get("dataset_fingerprint"),
-                ap=float(tags["ap"]) if "ap" in tags else None,
-                auroc=float(tags["auroc"]) if "auroc" in tags else None,
+                ap=_number(tags, "ap"),
+                auroc=_number(tags, "auroc"),
                 contributor=tags.get("contributor"),
                 registered=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
                 run_id=version.run_id,
+                lambda_bias=_number(tags, "lambda_bias"),
+                retired=RETIRED in tags or RETIRED in model.tags,
             )
         except PackageError:
             raise
@@ -103,22 +115,13 @@ def model_name(package: TrunkPackage | HeadPackage) -> str:
     return head_model_name(package.metadata.dataset)
 
 
-def artifact_path(name: str, sha256: str) -> str:
-    """Return where in a run's artifacts the package of registered model `name` lies.
-
-    The checksum is part of the path, so that a run that registers again never writes over an earlier version.
-    """
-    place = "heads/" + name.removeprefix(HEAD_MODEL_PREFIX) if name != TRUNK_MODEL_NAME else "trunk"
-    return f"{place}/{sha256[:16]}"
-
-
 def trunk_tags(package: TrunkPackage, sha256: str) -> dict[str, str]:
     """Return the tags of a trunk's version."""
     tags = {"trunk_sha256": package.sha256, "package_sha256": sha256}
     return tags | _contributor(package.metadata.authors)
 
 
-def head_tags(metadata: HeadMetadata, trunk_version: int, sha256: str) -> dict[str, str]:
+def head_tags(metadata: HeadMetadata, trunk_version: int, trunk_package_sha256: str, sha256: str) -> dict[str, str]:
     """Return the tags of a head's version; what is not known has no tag."""
     numbers = {
         "ap": metadata.metrics.get("ap"),
@@ -129,12 +132,17 @@ def head_tags(metadata: HeadMetadata, trunk_version: int, sha256: str) -> dict[s
         "dataset": metadata.dataset,
         "trunk_version": str(trunk_version),
         "trunk_sha256": metadata.trunk.sha256,
+        "trunk_package_sha256": trunk_package_sha256,
         "package_sha256": sha256,
     }
     if metadata.dataset_fingerprint is not None:
         tags["dataset_fingerprint"] = metadata.dataset_fingerprint
     tags |= {name: f"{value:.6g}" for name, value in numbers.items() if value is not None}
     return tags | _contributor(metadata.authors)
+
+
+def _number(tags: Mapping[str, str], name: str) -> float | None:
+    return float(tags[name]) if name in tags else None
 
 
 def _contributor(authors: tuple[str, ...]) -> dict[str, str]:

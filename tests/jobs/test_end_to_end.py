@@ -12,6 +12,8 @@ from hydrapicker import list_heads, load_head
 from hydrapicker.cli import main
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.files import read_micrograph, read_particles
+from hydrapicker_registry import HeadRegistry
+from hydrapicker_registry.verify import verify
 
 pytestmark = pytest.mark.timeout(420)
 
@@ -22,6 +24,10 @@ def test_training_registers_a_trunk_and_all_heads(trained: Path) -> None:
     assert {head.aliases for head in heads.values()} == {("champion",)}
     assert {head.trunk_version for head in heads.values()} == {1}
     assert all(head.ap is not None for head in heads.values())
+    registry = HeadRegistry()
+    for name in heads:
+        assert set(registry.load(name).head.pictures) == {"overlay.png", "curves.png"}
+    assert [finding.problem for finding in verify(registry)] == [None] * 4
 
 
 def test_the_heads_moved_and_so_did_the_generic_head(trained: Path) -> None:

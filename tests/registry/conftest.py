@@ -1,75 +1,39 @@
-"""Small heads and trunks from real networks, and one real MLflow database for all tests of a module."""
+"""One real MLflow database for all tests of a module, and processes that share one import of everything."""
 
+import multiprocessing
+import os
+import shutil
 from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-import torch
-from torch import nn
+from registry_packages import head_package, trunk_package
 
-from hydrapicker_registry import (
-    HeadInput,
-    HeadMetadata,
-    HeadPackage,
-    HeadRegistry,
-    Training,
-    TrunkInput,
-    TrunkMetadata,
-    TrunkPackage,
-    ensure_experiment,
-)
+from hydrapicker_registry import HeadPackage, HeadRegistry, TrunkPackage, ensure_experiment
+from hydrapicker_registry.connection import open_client
 
 MakeTrunk = Callable[..., TrunkPackage]
 MakeHead = Callable[..., HeadPackage]
 
-PNG = b"\x89PNG\r\n\x1a\n and so on"
 
+@pytest.fixture(scope="session")
+def fresh_database(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
+    """Put an empty database at a path and return its address; MLflow takes seconds to make one, so it is copied."""
+    made = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    open_client(f"sqlite:///{made}").search_registered_models()
 
-def _weights(seed: int) -> dict[str, torch.Tensor]:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4), nn.Conv2d(4, 3, 3))
-    return dict(network.state_dict())
+    def copied(path: Path) -> str:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made, path)
+        return f"sqlite:///{path}"
 
-
-def trunk_package(seed: int = 0) -> TrunkPackage:
-    metadata = TrunkMetadata(
-        architecture={"width": 4, "dropout": 0.3, "norm_groups": 32, "norm_eps": 1e-5},
-        training=Training({"optimiser": {"name": "adam", "betas": [0.9, 0.999]}}, "run-1", "0123abc", 0.1),
-        metrics={},
-        authors=("A. Trainer",),
-        licence="CC-BY-4.0",
-        citation="Masoumzadeh & Brubaker, BMVC 2019",
-        created="2026-01-31T12:00:00+00:00",
-        input=TrunkInput(21, "median-mad"),
-        datasets={"PDB-4hhb": "a" * 64},
-    )
-    return TrunkPackage(metadata, _weights(seed))
-
-
-def head_package(trunk: TrunkPackage, dataset: str = "PDB-6b7n", seed: int = 1, ap: float = 0.875) -> HeadPackage:
-    generic = dataset == "generic"
-    metadata = HeadMetadata(
-        architecture={"width": 4, "dropout": 0.3, "norm_groups": 32, "norm_eps": 1e-5},
-        training=Training({"epochs": 3}, "run-1", None, 0.1),
-        metrics={"ap": ap, "auroc": 0.96},
-        authors=("A. Contributor", "B. <b>Bold</b> | Pipe"),
-        licence=None,
-        citation=None,
-        created="2026-01-31T12:00:00+00:00",
-        dataset=dataset,
-        dataset_version=None if generic else 1,
-        dataset_fingerprint=None if generic else "b" * 64,
-        trunk=trunk.reference(1),
-        input=HeadInput(21, "median-mad", "dark", None if generic else 120.0),
-        threshold=0.4,
-    )
-    return HeadPackage(metadata, _weights(seed), {"overlay.png": PNG})
+    return copied
 
 
 @pytest.fixture(scope="module")
-def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"sqlite:///{tmp_path_factory.mktemp('registry') / 'data' / 'mlflow.db'}"
+def tracking_uri(tmp_path_factory: pytest.TempPathFactory, fresh_database: Callable[[Path], str]) -> str:
+    return fresh_database(tmp_path_factory.mktemp("registry") / "data" / "mlflow.db")
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +62,12 @@ def head(trunk: TrunkPackage) -> HeadPackage:
 
 
 @pytest.fixture(scope="session")
+def trunk_and_head() -> tuple[TrunkPackage, HeadPackage]:
+    package = trunk_package()
+    return package, head_package(package)
+
+
+@pytest.fixture(scope="session")
 def make_head() -> MakeHead:
     return head_package
 
@@ -105,3 +75,18 @@ def make_head() -> MakeHead:
 @pytest.fixture(scope="session")
 def make_trunk() -> MakeTrunk:
     return trunk_package
+
+
+@pytest.fixture(scope="session")
+def processes() -> ForkServerContext:
+    """Starts processes from one server that has imported all there is, so that each is there in a moment."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["registry_worker"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep
+        )  # the server passes over what it cannot import
+        first = context.Process(target=int)
+        first.start()
+        first.join()
+    return context

@@ -22,6 +22,8 @@ def test_other_names_are_refused(name: str) -> None:
 def test_references_split_at_the_alias() -> None:
     assert parse_head_reference("PDB-6b7n") == ("PDB-6b7n", None)
     assert parse_head_reference("PDB-6b7n@challenger") == ("PDB-6b7n", "challenger")
+    assert parse_head_reference("PDB-6b7n@3") == ("PDB-6b7n", 3)
+    assert parse_head_reference("PDB-6b7n@0") == ("PDB-6b7n", "0"), "no version: an alias that nobody has"
 
 
 @pytest.mark.parametrize("reference", ["@champion", "a@", "a@b@c", "a@b c", "a/b@champion"])

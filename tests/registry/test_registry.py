@@ -35,8 +35,13 @@ def client(registry: HeadRegistry) -> MlflowClient:
 
 
 def files_of(client: MlflowClient, name: str, version: int) -> Path:
-    """Where the files of a version really lie, for tampering."""
-    return Path(urlparse(client.get_model_version(name, str(version)).source).path)
+    """Where the package of a head's version really lies, for tampering."""
+    return Path(urlparse(client.get_model_version(name, str(version)).source).path) / "head"
+
+
+def trunk_sha256(client: MlflowClient) -> str:
+    """Of the first trunk's package, which registering a head puts into the cache."""
+    return str(client.get_model_version("hydrapicker.trunk", "1").tags["package_sha256"])
 
 
 def test_a_head_goes_in_and_comes_out(
@@ -108,12 +113,14 @@ def test_names_tags_and_descriptions_in_mlflow(
     head = make_head(trunk, "tagged")
     registry.register_head(head, run_id, alias="challenger")
     version = client.get_model_version_by_alias("hydrapicker.head.tagged", "challenger")
+    trunk_tags = client.get_model_version("hydrapicker.trunk", str(trunk_version)).tags
     package = files_of(client, "hydrapicker.head.tagged", 1)
     assert version.tags == {
         "dataset": "tagged",
         "dataset_fingerprint": "b" * 64,
         "trunk_version": str(trunk_version),
         "trunk_sha256": trunk.sha256,
+        "trunk_package_sha256": trunk_tags["package_sha256"],
         "ap": "0.875",
         "auroc": "0.96",
         "lambda_bias": "0.1",
@@ -121,7 +128,7 @@ def test_names_tags_and_descriptions_in_mlflow(
         "package_sha256": registry.resolve("tagged", 1).package_sha256,
     }
     assert version.run_id == run_id
-    assert version.description == (package / "README.md").read_text()
+    assert version.description + "\n\n![overlay](overlay.png)\n" == (package / "README.md").read_text()
     assert "tagged" in client.get_registered_model("hydrapicker.head.tagged").description
     assert "share" in client.get_registered_model("hydrapicker.trunk").description
 
@@ -171,7 +178,7 @@ def test_a_second_load_downloads_nothing(
     package = files_of(client, "hydrapicker.head.cached", 1)
     away = package.rename(package.with_name("away"))
     assert registry.load("cached").head.metadata.dataset == "cached"
-    assert sorted(path.name for path in (Path.cwd() / "cache").iterdir()) == ["packages"]
+    assert sorted(path.name for path in (Path.cwd() / "cache").iterdir()) == ["packages", "resolved"]
     assert len(list((Path.cwd() / "cache" / "packages").iterdir())) == 2
     away.rename(package)
     # and a cached copy that the disk has damaged is fetched again
@@ -191,7 +198,7 @@ def test_files_that_are_gone_are_named(
     with pytest.raises(RegistryError) as caught:
         registry.load("gone")
     assert "\n" not in str(caught.value)
-    assert list((Path.cwd() / "cache" / "packages").iterdir()) == []
+    assert [path.name for path in (Path.cwd() / "cache" / "packages").iterdir()] == [trunk_sha256(client)]
 
 
 @pytest.mark.parametrize("name", ["head.json", "head.safetensors", "README.md", "overlay.png"])
@@ -205,7 +212,7 @@ def test_a_stored_file_that_was_changed_is_refused(
     file.write_bytes(file.read_bytes()[:-1] + b"?")
     with pytest.raises(PackageError, match=rf"hydrapicker.head.{dataset} version 1: {name}.*sha256 differs"):
         registry.load(dataset)
-    assert list((Path.cwd() / "cache" / "packages").iterdir()) == []
+    assert [path.name for path in (Path.cwd() / "cache" / "packages").iterdir()] == [trunk_sha256(client)]
 
 
 def test_a_whole_forged_package_is_refused(
@@ -230,13 +237,17 @@ def test_a_head_without_its_trunk_is_not_taken(
 
 def test_a_swapped_trunk_is_refused(
     registry: HeadRegistry, run_id: str, trunk: TrunkPackage, make_trunk: MakeTrunk, make_head: MakeHead,
-    client: MlflowClient,
+    client: MlflowClient, tmp_path: Path,
 ) -> None:  # fmt: skip
+    """A careful forger swaps the trunk's files and the tag that vouches for them."""
     registry.register_trunk(trunk, run_id)
-    other = registry.register_trunk(make_trunk(seed=50), run_id)
     registry.register_head(make_head(trunk, "swapped"), run_id, alias="champion")
-    client.set_model_version_tag("hydrapicker.head.swapped", "1", "trunk_version", str(other))
-    with pytest.raises(TrunkMismatchError, match=f"trunk version {other} has"):
+    digest = write_package(tmp_path / "other", make_trunk(seed=50))
+    own = files_of(client, "hydrapicker.head.swapped", 1).parent / "trunk"
+    for file in (tmp_path / "other").iterdir():
+        file.replace(own / file.name)
+    client.set_model_version_tag("hydrapicker.head.swapped", "1", "trunk_package_sha256", digest)
+    with pytest.raises(TrunkMismatchError, match="head 'swapped' version 1 was trained on a trunk with sha256"):
         registry.load("swapped")
 
 
@@ -253,7 +264,7 @@ def test_versions_that_others_made_are_not_listed_and_not_loaded(
     assert [head.version for head in registry.list_heads() if head.dataset == "foreign"] == [2]
     with pytest.raises(PackageError, match="not registered by HydraPicker"):
         registry.load("foreign", version=1)
-    with pytest.raises(PackageError, match="not within its run's files"):
+    with pytest.raises(PackageError, match="not a logged model of its run"):
         registry.load("foreign", version=2)
     with pytest.raises(PackageError, match="tagged as 'PDB-6b7n'"):
         registry.load("foreign", version=3)

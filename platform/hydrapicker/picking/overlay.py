@@ -1,5 +1,6 @@
 """Picks drawn on their micrograph, as a PNG worth looking at."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -52,10 +53,21 @@ def draw_overlay(
     pixel_size_angstrom: float | None = None,
     particles_xy: NDArray[np.float32] | None = None,
 ) -> None:
-    """Write a PNG of a micrograph with a circle around every pick, and a cross on every particle where these are known.
+    """Write what :func:`overlay_png` gives to a file, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(overlay_png(image, picks_xy, diameter_px, pixel_size_angstrom, particles_xy))
+
+
+def overlay_png(
+    image: NDArray[np.float32],
+    picks_xy: NDArray[np.float32],
+    diameter_px: float,
+    pixel_size_angstrom: float | None = None,
+    particles_xy: NDArray[np.float32] | None = None,
+) -> bytes:
+    """A PNG of a micrograph with a circle around every pick, and a cross on every particle where these are known.
 
     Args:
-        path: The PNG file, written whole or not at all.
         image: float32 ``(h, w)``; row 0 is drawn at the top.
         picks_xy: float32 ``(n, 2)``, in the image's pixels; green circles.
         diameter_px: Of the circles, in the image's pixels.
@@ -65,7 +77,7 @@ def draw_overlay(
     marks = [Marks(picks_xy, PICK_COLOUR, Shape.CIRCLE)]
     if particles_xy is not None:
         marks.append(Marks(particles_xy, PARTICLE_COLOUR, Shape.CROSS))
-    draw_marks(path, image, marks, diameter_px, pixel_size_angstrom)
+    return marks_png(image, marks, diameter_px, pixel_size_angstrom)
 
 
 def draw_marks(
@@ -75,7 +87,18 @@ def draw_marks(
     diameter_px: float,
     pixel_size_angstrom: float | None = None,
 ) -> None:
-    """Write a PNG of a micrograph with marks of several kinds; arguments as of :func:`draw_overlay`."""
+    """Write what :func:`marks_png` gives to a file, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(marks_png(image, marks, diameter_px, pixel_size_angstrom))
+
+
+def marks_png(
+    image: NDArray[np.float32],
+    marks: Sequence[Marks],
+    diameter_px: float,
+    pixel_size_angstrom: float | None = None,
+) -> bytes:
+    """A PNG of a micrograph with marks of several kinds; arguments as of :func:`overlay_png`."""
     cropped, size = _cropped(image, diameter_px)
     picture = _grey(cropped).resize([_SUPERSAMPLING * side for side in size], Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
@@ -90,8 +113,9 @@ def draw_marks(
             _draw_mark(draw, (x, y), radius, kind)
     if pixel_size_angstrom is not None and size[0] >= _LEAST_WIDTH_FOR_BAR_PX:
         _draw_bar(draw, picture.size, pixel_size_angstrom / float(scale[0]))
-    with atomic_write(path) as temporary:
-        picture.resize(size, Image.Resampling.BOX).save(temporary, format="PNG")
+    buffer = io.BytesIO()
+    picture.resize(size, Image.Resampling.BOX).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _draw_mark(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, kind: Marks) -> None:

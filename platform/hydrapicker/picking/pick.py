@@ -90,8 +90,9 @@ def pick(config: PickConfig, progress: Callable[[int, int, str], None] = lambda 
     if len(set(stems)) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise InvalidInputError(f"two micrographs are called {twice}: pick their folders one by one")
-    picker = Picker(HeadRegistry().load(config.head, config.version))
-    record, outputs = _record(picker, config), Outputs(config.out, config.formats)
+    loaded = HeadRegistry().load(config.head, config.version)
+    picker = Picker(loaded.head, loaded.trunk, loaded.version.version)
+    record, outputs = _record(picker, loaded.version.version, config), Outputs(config.out, config.formats)
     picked: list[PickedMicrograph] = []
     failed: dict[Path, str] = {}
     for done, path in enumerate(paths):
@@ -114,11 +115,11 @@ def pick(config: PickConfig, progress: Callable[[int, int, str], None] = lambda 
     return PickReport(f"{picker.name} version {picker.version}", counts, written, failed)
 
 
-def _record(picker: Picker, config: PickConfig) -> PickingRecord:
+def _record(picker: Picker, version: int, config: PickConfig) -> PickingRecord:
     diameter, threshold = picker.diameter_or_own(config.diameter_angstrom), picker.threshold_or_own(config.threshold)
     distance = MIN_DISTANCE_BOXES * diameter if config.min_distance_angstrom is None else config.min_distance_angstrom
     return PickingRecord(
-        picker.name, picker.version, threshold, min(threshold, SCORE_FLOOR), distance, diameter, micrographs=()
+        picker.name, version, threshold, min(threshold, SCORE_FLOOR), distance, diameter, micrographs=()
     )
 
 

@@ -1,7 +1,7 @@
 """A head that picks: a micrograph in, picks in that micrograph's pixels out."""
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -11,12 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from hydrapicker.errors import InvalidInputError, MicrographError
 from hydrapicker.files.micrographs import Micrograph, read_micrograph
+from hydrapicker.picking.modules import build_modules
 from hydrapicker_core.inference import InferenceConfig, detect
-from hydrapicker_core.network import Head, NetworkConfig, Trunk, channels_last, load_weights
 from hydrapicker_core.preprocess import PreparedMicrograph, prepare, working_scale
-from hydrapicker_registry.errors import PackageError
 from hydrapicker_registry.metadata import Contrast
-from hydrapicker_registry.registry import LoadedHead
+from hydrapicker_registry.package import HeadPackage, TrunkPackage
 
 _DEFAULT_THRESHOLD = 0.5
 
@@ -84,29 +83,22 @@ class Picks:
 class Picker:
     """A head ready to pick, with its trunk.
 
-    Made by :func:`hydrapicker.load_head`. ``name`` and ``version`` are the head's in the registry,
-    ``diameter_angstrom`` and ``threshold`` what its record recommends (None where it has none).
+    Made by :func:`hydrapicker.load_head`. ``name`` and ``version`` are the head's in the registry (None where it comes
+    from none), ``diameter_angstrom`` and ``threshold`` what its record recommends (None where it has none).
+
+    Raises:
+        TrunkMismatchError: When the head was trained on another trunk.
+        PackageError: When this HydraPicker cannot build such a network.
     """
 
-    def __init__(self, loaded: LoadedHead) -> None:
-        metadata = loaded.head.metadata
-        self.name, self.version = metadata.dataset, loaded.version.version
-        unknown = metadata.architecture.keys() - {field.name for field in fields(NetworkConfig)}
-        if unknown:
-            raise PackageError(
-                f"head {self.name!r} version {self.version} has a network with {', '.join(sorted(unknown))}, which "
-                "this HydraPicker does not know: upgrade it"
-            )
-        config = NetworkConfig(**metadata.architecture)  # type: ignore[arg-type]  # checked when it was built
+    def __init__(self, head: HeadPackage, trunk: TrunkPackage, version: int | None = None) -> None:
+        metadata = head.metadata
+        self.name, self.version = metadata.dataset, version
         self.diameter_angstrom = metadata.input.diameter_angstrom
         self.threshold = metadata.threshold
         self._box_px = metadata.input.box_px
         self._contrast: Contrast = metadata.input.contrast
-        self._trunk, self._head = Trunk(config), Head(config)
-        load_weights(self._trunk, loaded.trunk.weights, f"trunk version {loaded.version.trunk_version}")
-        load_weights(self._head, loaded.head.weights, f"head {self.name!r} version {self.version}")
-        for module in (self._trunk, self._head):
-            channels_last(module.eval())
+        self._trunk, self._head = build_modules(head, trunk, version)
 
     def __repr__(self) -> str:
         return f"Picker({self.name!r}, version={self.version})"

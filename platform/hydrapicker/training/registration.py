@@ -6,12 +6,12 @@ from typing import Any
 
 from hydrapicker.evaluation.figures import detection_curves
 from hydrapicker.evaluation.heads import merge, score_heads
+from hydrapicker.evaluation.overlays import stored_overlay
 from hydrapicker.provenance import git_commit
 from hydrapicker.store.layout import NORMALISATION
 from hydrapicker.store.store import Dataset
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.checkpoint import stored
-from hydrapicker.training.overlay import draw_test_overlay
 from hydrapicker_core.metrics import Metrics, ScoredPicks, best_f1, summarise
 from hydrapicker_core.network import GENERIC, MultiHeadNetwork
 from hydrapicker_registry.metadata import (
@@ -26,6 +26,7 @@ from hydrapicker_registry.metadata import (
 from hydrapicker_registry.package import HeadPackage, TrunkPackage
 from hydrapicker_registry.registry import HeadRegistry
 
+_OVERLAY = "overlay.png"
 _CURVES = "curves.png"
 
 
@@ -37,11 +38,14 @@ class Judged:
         test: Per dataset and head name: pooled picks on the ``test`` micrographs.
         thresholds: Per head name: the score with the best F1 on the ``val`` micrographs.
         micrographs: Per dataset: number of ``test`` micrographs.
+        overlays: Per head name: a PNG of what it picks on the first ``test`` micrograph of its dataset; the generic
+            head on that of the first dataset.
     """
 
     test: dict[str, dict[str, ScoredPicks]]
     thresholds: dict[str, float | None]
     micrographs: dict[str, int]
+    overlays: dict[str, bytes]
 
     def metrics(self, head: str, datasets: Iterable[str] | None = None) -> Metrics:
         """A head's metrics on some datasets; None: a dataset's head on its own, the generic head on all."""
@@ -70,7 +74,13 @@ def judge_network(network: MultiHeadNetwork, datasets: Mapping[str, Dataset]) ->
         validation[name] = score_heads(network.trunk, heads, dataset, dataset.split("val"))
     thresholds = {name: _threshold([validation[name][name]]) for name in datasets}
     thresholds[GENERIC] = _threshold(validation[name][GENERIC] for name in datasets)
-    return Judged(test, thresholds, {name: len(dataset.split("test")) for name, dataset in datasets.items()})
+    overlays = {}
+    for name, dataset in [*datasets.items(), (GENERIC, next(iter(datasets.values())))]:
+        if len(dataset.split("test")):
+            row = int(dataset.split("test")[0])
+            overlays[name] = stored_overlay(network.trunk, network.head(name), dataset, row, thresholds[name])
+    micrographs = {name: len(dataset.split("test")) for name, dataset in datasets.items()}
+    return Judged(test, thresholds, micrographs, overlays)
 
 
 def _threshold(picks: Iterable[ScoredPicks]) -> float | None:
@@ -155,15 +165,14 @@ def register_head(
     package = HeadPackage(
         _head_metadata(network, name, dataset, judged, trunk, origin),
         stored(network.head(name).state_dict()),
-        {_CURVES: curves},
+        ({_OVERLAY: judged.overlays[name]} if name in judged.overlays else {}) | {_CURVES: curves},
     )
     version = _register_once(package, tracker.run_id)
     generic = judged.metrics(GENERIC, [name] if dataset else None)
     head = RegisteredHead(name, version, package.metadata.metrics, _numbers(generic))
     tracker.log_file(f"curves/{name}.png", curves)
-    if dataset is not None:
-        overlay = draw_test_overlay(network, name, dataset, package.metadata.threshold or 0.0)
-        tracker.log_file(f"overlays/{name}.png", overlay)
+    if name in judged.overlays:
+        tracker.log_file(f"overlays/{name}.png", judged.overlays[name])
     say(f"registered head {name} version {version}, AP {head.metrics.get('ap', float('nan')):.3f}")
     return head
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from hydrapicker.evaluation.figures import detection_curves, learning_curves
 from hydrapicker.evaluation.heads import judge, merge, score_heads
+from hydrapicker.evaluation.overlays import stored_overlay
 from hydrapicker.files import Particles, write_combined_star
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
@@ -170,3 +171,24 @@ def size_of_png(content: bytes) -> tuple[int, int]:
         assert image.format == "PNG"
         assert len(np.unique(np.asarray(image.convert("L")))) > 2
         return image.size
+
+
+def test_an_overlay_shows_picks_and_particles(dataset: Dataset, network: tuple[Trunk, dict[str, Head]]) -> None:
+    trunk, heads = network
+    for module in (trunk, heads["one"]):
+        module.eval()
+    stored = dataset.read(0)
+    background = Background(stored.background_mean, stored.background_std)
+    found = detect(trunk, {"one": heads["one"]}, torch.from_numpy(stored.image), background, dataset.box_px)["one"]
+    middle = float(found.score.median())
+
+    def green(threshold: float | None) -> int:
+        with Image.open(io.BytesIO(stored_overlay(trunk, heads["one"], dataset, 0, threshold))) as picture:
+            assert picture.size == stored.image.shape[::-1]
+            red, green, blue = np.asarray(picture).astype(int).transpose(2, 0, 1)
+        assert (red - np.maximum(green, blue) > 40).any(), "particles are there whatever the threshold"
+        return int((green - np.maximum(red, blue) > 40).sum())
+
+    assert green(1.0) == 0
+    assert 0 < green(middle) < green(0.0)
+    assert green(None) == green(0.5)

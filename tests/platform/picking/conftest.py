@@ -21,6 +21,7 @@ from hydrapicker_registry import (
     TrunkMetadata,
     TrunkPackage,
     ensure_experiment,
+    write_package,
 )
 
 NETWORK = NetworkConfig(width=4)
@@ -80,7 +81,14 @@ def _head(
 @pytest.fixture(scope="session")
 def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Heads: "grid", "any" (version 1 champion, 2 challenger with threshold 0.6), "generic", "sure", "later"."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('registry') / 'mlflow.db'}"
+    folder = tmp_path_factory.mktemp("registry")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYDRAPICKER_CACHE", str(folder / "cache"))
+        _fill(f"sqlite:///{folder / 'mlflow.db'}")
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+def _fill(uri: str) -> None:
     registry = HeadRegistry(uri)
     from mlflow import MlflowClient
 
@@ -95,7 +103,6 @@ def tracking_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     registry.register_head(_head(trunk, "sure", _grid(head_weights, 40.0), threshold=1.0), run_id, "champion")
     later = {"architecture": NETWORK.as_dict() | {"attention": 8}}
     registry.register_head(_head(trunk, "later", head_weights, **later), run_id, "champion")
-    return uri
 
 
 @pytest.fixture
@@ -105,6 +112,14 @@ def here(tracking_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HYDRAPICKER_CACHE", str(Path(tracking_uri.removeprefix("sqlite:///")).parent / "cache"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def other_trunk(tmp_path: Path) -> Path:
+    """The package of a trunk that no head here was trained on."""
+    metadata = TrunkMetadata(**_shared(), input=TrunkInput(21, NORMALISATION), datasets={})
+    write_package(tmp_path / "other-trunk", TrunkPackage(metadata, _weights(99)[0]))
+    return tmp_path / "other-trunk"
 
 
 @pytest.fixture
