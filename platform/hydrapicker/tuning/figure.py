@@ -42,6 +42,7 @@ def draw_search(
     _log_axis_with_zero(axes, drawn, zero)
     axes.set(ylabel="average precision at IoU 0.6", title="Which weight of the bias loss makes the best generic head?")
     axes.grid(alpha=0.25)
+    axes.margins(y=0.14)  # room for what is written above the best
     _legend(axes, drawn)
     return png(figure)
 
@@ -80,9 +81,9 @@ def _mark(axes: Axes, best: Outcome, zero: float) -> None:
     axes.annotate(
         f"best: {best.settings.lambda_bias:.3g}, AP {y:.3f}",
         (x, y),
-        xytext=(0, 17),
+        xytext=(-10 if x == zero else 0, 17),
         textcoords="offset points",
-        ha="center",
+        ha="left" if x == zero else "center",
         bbox={"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
     )
 

@@ -75,6 +75,7 @@ class ZeroFirst(OptunaSearch):
     def __init__(self, first: dict[str, Any], **options: Any) -> None:
         super().__init__(**options)
         self._first, self._first_trial = first, ""
+        self._tried: list[dict[str, Any]] = []
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         """The next proposal; None where there is none at the moment."""
@@ -82,7 +83,13 @@ class ZeroFirst(OptunaSearch):
         if trial_id == self._first_trial:
             return dict(self._first)
         proposal: dict[str, Any] | None = super().suggest(trial_id)
-        return proposal and {name: _rounded(value) for name, value in proposal.items()}
+        if proposal is None:
+            return None
+        rounded = {name: _rounded(value) for name, value in proposal.items()}
+        if rounded in self._tried:  # Optuna comes back to where it was good: nothing is tried twice
+            rounded = proposal
+        self._tried.append(rounded)
+        return dict(rounded)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Optuna learns of ends only: early stopping is not its affair."""
