@@ -67,10 +67,13 @@ class BiasGradient:
     def add(self) -> None:
         """Add it to the ``.grad`` of all parameters, of the heads and the generic one; never waits for a GPU.
 
+        Without weight the gradient is zero, as autograd's would be: heads that no minibatch came by still move by their
+        momentum, as they do with any weight above zero.
+
         A parameter without a gradient gets one that lies in memory as it does, and that the next call overwrites: set
         the gradients to None in between.
         """
-        if not self._heads or self._weight == 0:
+        if not self._heads:
             return
         if not self._gradients:
             self._gradients = [torch.empty_like(parameter) for parameter in (*self._parameters, *self._generic)]

@@ -92,8 +92,9 @@ def test_no_heads_and_no_weight(form: BiasForm) -> None:
     assert float(bias_loss([], generic, form)) == 0
     assert head_distances([], generic) == []
     BiasGradient([], generic, 1.0, form).add()
-    BiasGradient(heads, generic, 0.0, form).add()
     assert all(p.grad is None for p in generic)
+    BiasGradient(heads, generic, 0.0, form).add()
+    assert all(p.grad is not None and not p.grad.any() for parameters in (*heads, generic) for p in parameters)
 
 
 def test_what_is_kept_from_call_to_call_does_not_change_the_gradient() -> None:

@@ -187,13 +187,7 @@ def _optimiser(phase: Phase, network: MultiHeadNetwork) -> torch.optim.Optimizer
     parameters = [p for p in network.parameters() if p.requires_grad]
     if phase.stage.optimiser == "adam":
         return torch.optim.Adam(parameters, lr=phase.stage.learning_rate, fused=True)
-    sgd = torch.optim.SGD(parameters, lr=phase.stage.learning_rate, momentum=phase.stage.momentum, fused=True)
-    if phase.stage.momentum:
-        # The fused step takes no mixture of parameters with a momentum and without one, which there would be where
-        # lambda_bias is 0 and heads get their first gradients in different steps. From zero it begins the same.
-        for parameter in parameters:
-            sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return sgd
+    return torch.optim.SGD(parameters, lr=phase.stage.learning_rate, momentum=phase.stage.momentum, fused=True)
 
 
 def _copy(network: MultiHeadNetwork) -> Weights:
