@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from hydrapicker.cores import available_cores
 from hydrapicker.errors import HydraPickerError, InvalidInputError
-from hydrapicker.store.config import available_cores
 
 _ENVIRONMENT = {
     # How soon a reported checkpoint is committed: at the default of 2 s, a kill right after an epoch loses it.

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hydrapicker.cores import available_cores
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.picking.pick import PickConfig, pick
 from hydrapicker.simulation.config import SimulateConfig
 from hydrapicker.simulation.dataset import simulate
-from hydrapicker.store.config import IngestConfig, available_cores
+from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
 from hydrapicker.store.store import Store
 from hydrapicker.training.config import demo as demo_preset

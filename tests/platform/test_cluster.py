@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from hydrapicker.cluster import own_packages, require_here
+from hydrapicker.cores import available_cores
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.store.config import available_cores
 
 
 def test_the_three_packages_travel_to_the_nodes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,31 +1,20 @@
 """What an ingest is given, and what it reports."""
 
 import math
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
 
+from hydrapicker.cores import available_cores
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.store.splits import split_size
 from hydrapicker_core.scale import DEFAULT_BOX_PX
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.names import GENERIC, validate_dataset_name
 
-__all__ = ["IngestConfig", "IngestReport", "available_cores"]
-
-
-def available_cores() -> int:
-    """Count the cores this process may use: those it is bound to, or fewer by a container's quota."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    with suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        bound = min(bound, max(1, int(quota) // int(period)))  # "max" is no number: no quota
-    return bound
+__all__ = ["IngestConfig", "IngestReport"]
 
 
 @dataclass(frozen=True)

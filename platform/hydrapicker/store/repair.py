@@ -10,11 +10,11 @@ from pathlib import Path
 
 import xxhash
 
+from hydrapicker.cores import available_cores
 from hydrapicker.errors import InvalidInputError, MicrographError, StoreError
 from hydrapicker.files.micrographs import MICROGRAPH_SUFFIXES
 from hydrapicker.files.remote import RemoteFile, at_hand, find_remote, is_url
 from hydrapicker.storage.location import Location
-from hydrapicker.store.config import available_cores
 from hydrapicker.store.layout import INDEX, shard_path
 from hydrapicker.store.prepare import one_torch_thread, prepare_micrograph
 from hydrapicker.store.progress import Progress, untold

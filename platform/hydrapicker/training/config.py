@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from hydrapicker.cores import available_cores
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.store.config import available_cores
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker_core.augmentation import AugmentationConfig
 from hydrapicker_core.losses import LossConfig
