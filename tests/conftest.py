@@ -24,6 +24,7 @@ _SHARING_A_LAB = ("test_end_to_end.py", "test_kills.py")
 """Files whose tests share a finished training."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before the marks are read
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep what shares fixtures in one process, where several run the tests."""
     for item in items:
