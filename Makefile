@@ -11,7 +11,7 @@ demo: $(INSTALLED)  ## simulate, train, contribute, pick and evaluate, in minute
 	$(BIN)/hydrapicker demo
 
 test: $(INSTALLED)  ## all tests, in two processes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)  ## style, format and types
 	$(BIN)/ruff check .

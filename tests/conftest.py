@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import hypothesis
@@ -18,18 +17,6 @@ install_import_hook("hydrapicker_core", "shape_checker.check")
 # A busy machine is no fault of the code's.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-
-
-_SHARING_A_LAB = ("test_end_to_end.py", "test_kills.py")
-"""Files whose tests share a finished training."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before the marks are read
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares fixtures in one process, where several run the tests."""
-    for item in items:
-        path = Path(item.path)
-        item.add_marker(pytest.mark.xdist_group("lab" if path.name in _SHARING_A_LAB else str(path)))
 
 
 @pytest.fixture(scope="session")

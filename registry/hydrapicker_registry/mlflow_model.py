@@ -6,8 +6,8 @@ and `mlflow models serve` need nothing but that folder, also where no registry c
 """
 
 import json
-import platform
 import shutil
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def _flavors(python: str) -> dict[str, object]:
 def _mlmodel() -> dict[str, object]:
     # Written by hand, for mlflow.pyfunc.save_model runs the code, and puts paths of this machine into the file
     return {
-        "flavors": _flavors(platform.python_version()),
+        "flavors": _flavors(".".join(map(str, sys.version_info[:3]))),
         "mlflow_version": metadata.version("mlflow"),
         "signature": {
             "inputs": json.dumps(INPUTS),
