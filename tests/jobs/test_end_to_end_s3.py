@@ -107,7 +107,8 @@ def test_training_streams_from_s3_and_registers_heads_there(lab: str) -> None:
     heads = {head.dataset for head in list_heads()}
     assert heads == {"generic", "a", "b"}
     objects = boto3.client("s3").list_objects_v2(Bucket=lab, Prefix="mlflow/")["Contents"]
-    assert sum(entry["Key"].endswith(".safetensors") for entry in objects) == 7, "a trunk, and three heads with a copy of it"
+    weights = sum(entry["Key"].endswith(".safetensors") for entry in objects)
+    assert weights == 7, "a trunk, and three heads with a copy of it"
     assert not Path("hydrapicker-data/datasets").exists(), "nothing of the store is on this disk"
     checkpoints = boto3.client("s3").list_objects_v2(Bucket=lab, Prefix="runs/from-s3/checkpoint_")["Contents"]
     assert sum(entry["Key"].endswith("progress.json") for entry in checkpoints) == 2, "the last two stay"
