@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,17 +78,19 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
         self._waiting = iter(minibatches)
         self._next = next(self._waiting, None)
         self._ahead: deque[_Ahead] = deque()
-        self._near = Crew[_Job]("stream-fetch-near", _NEAR_THREADS, self._fetch)
-        self._far = Crew[_Job]("stream-fetch-far", self._config.connections, self._fetch)
+        self._closing, self._closed = threading.Lock(), threading.Event()
+        # They know nothing of the reader: in a circle of references its memory would outlive the epoch.
+        fetch = partial(_fetch, self._closed)
+        self._near = Crew[_Job]("stream-fetch-near", _NEAR_THREADS, fetch)
+        self._far = Crew[_Job]("stream-fetch-far", self._config.connections, fetch)
         self._fetchers: dict[str, Fetcher] = {}
-        self._closing, self._closed = threading.Lock(), False
         self.buffered_bytes = 0
 
     def __next__(self) -> tuple[NDArray[np.float16], ...]:
         """Wait for the next minibatch and hand it over."""
         try:
             self._read_ahead()
-            if self._closed or not self._ahead:
+            if self._closed.is_set() or not self._ahead:
                 raise StopIteration
             first = self._ahead[0]
             if first.near:
@@ -107,9 +110,9 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
     def close(self) -> None:
         """End the threads and their connections, also in the middle of a stall; what was read ahead is dropped."""
         with self._closing:
-            if self._closed:
+            if self._closed.is_set():
                 return
-            self._closed = True
+            self._closed.set()
             for fetcher in self._fetchers.values():
                 fetcher.close()
         for crew in (self._near, self._far):
@@ -124,7 +127,7 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
         if self._ahead and self.buffered_bytes > self._room // 2:
             return
         window: dict[Fetcher, list[Wanted]] = {}
-        while self._next is not None and not self._closed:
+        while self._next is not None and not self._closed.is_set():
             dataset = self._datasets[self._next.dataset]
             places, fetcher = places_of(dataset), self._fetcher_of(dataset)
             shapes = [places.shape(row) for row in self._next.rows]
@@ -159,23 +162,24 @@ class MinibatchReader(Iterator[tuple[NDArray[np.float16], ...]]):
     def _fetcher_of(self, dataset: Dataset) -> Fetcher:
         location = dataset.location
         with self._closing:
-            if self._closed:
+            if self._closed.is_set():
                 raise StoreError("the reader was closed")
             fetcher = self._fetchers.get(location.root)
             if fetcher is None:
                 fetcher = self._fetchers[location.root] = Fetcher(location, self._config)
             return fetcher
 
-    def _fetch(self, job: _Job) -> None:
-        fetcher, group = job
-        errors: list[BaseException | None]
-        try:
-            # Those that wait in the queue when the reader is closed still need an answer, for somebody may wait.
-            errors = [StoreError("the reader was closed")] * len(group) if self._closed else fetcher.fetch(group)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to who waits for these)
-            errors = [error] * len(group)
-        for piece, problem in zip(group, errors, strict=True):
-            piece.purpose.answers.put((piece.purpose.row, problem))
+
+def _fetch(closed: threading.Event, job: _Job) -> None:
+    fetcher, group = job
+    errors: list[BaseException | None]
+    try:
+        # Those that wait in the queue when the reader is closed still need an answer, for somebody may wait.
+        errors = [StoreError("the reader was closed")] * len(group) if closed.is_set() else fetcher.fetch(group)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to who waits for these)
+        errors = [error] * len(group)
+    for piece, problem in zip(group, errors, strict=True):
+        piece.purpose.answers.put((piece.purpose.row, problem))
 
 
 def _is_near(job: _Job) -> bool:

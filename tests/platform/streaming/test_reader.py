@@ -1,5 +1,6 @@
 """Minibatches from a disk and from S3: every byte right, in order, within a bound, whatever the network does."""
 
+import gc
 import itertools
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -125,6 +127,20 @@ def test_buffers_are_used_again(write_images, tmp_path):
         where = [found[0].__array_interface__["data"][0] for found in reader]
     assert len(where) == 30
     assert len(set(where)) <= 20
+
+
+def test_a_reader_is_gone_with_its_last_reference(write_images, root):
+    dataset, _ = write_images(root, 12)
+    gc.disable()
+    try:
+        reader = MinibatchReader({dataset.name: dataset}, minibatches(dataset), CONFIG)
+        assert len(list(reader)) == 4
+        alive = weakref.ref(reader)
+        reader.close()
+        del reader
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_neighbours_come_by_one_request(write_images, on_s3, s3, monkeypatch):
