@@ -21,6 +21,7 @@ def render_card(metadata: TrunkMetadata | HeadMetadata, weights_sha256: str, pic
     """
     parts = _head(metadata) if isinstance(metadata, HeadMetadata) else _trunk(metadata)
     parts += ["## Measured", _table(("metric", "value"), _metrics(metadata))] if metadata.metrics else []
+    parts += ["## Gate", *_gate(metadata)] if "gate_passed" in metadata.metrics else []
     parts += ["## Made", _table(("", ""), _origin(metadata, weights_sha256))]
     parts += [f"![{name.removesuffix('.png')}]({name})" for name in pictures]
     return "\n\n".join(parts) + "\n"
@@ -61,7 +62,16 @@ def _trunk(metadata: TrunkMetadata) -> list[str]:
 
 
 def _metrics(metadata: TrunkMetadata | HeadMetadata) -> list[tuple[str, str]]:
-    return [(_text(name), f"{value:.4g}") for name, value in metadata.metrics.items()]
+    return [(_text(name), f"{value:.4g}") for name, value in metadata.metrics.items() if not name.startswith("gate_")]
+
+
+def _gate(metadata: TrunkMetadata | HeadMetadata) -> list[str]:
+    """What the gate said when the head was contributed: each margin is this head's AP minus another's."""
+    metrics = metadata.metrics
+    rows = [(_text(name.removeprefix("gate_")), f"{metrics[name]:.4g}") for name in metrics if name.startswith("gate_")]
+    passed = "Passed" if metrics["gate_passed"] else "Did not pass"
+    words = f"{passed}: AP on the test micrographs against that of other heads on the same micrographs."
+    return [words, _table(("gate", "value"), [row for row in rows if row[0] != "passed"])]
 
 
 def _origin(metadata: TrunkMetadata | HeadMetadata, weights_sha256: str) -> list[tuple[str, str]]:

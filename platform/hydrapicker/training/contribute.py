@@ -59,8 +59,9 @@ class ContributeConfig:
 
 
 def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> "RegisteredHead":
-    """Train a head for a dataset on the frozen trunk of the champion generic head, and register it as champion.
+    """Train a head for a dataset on the frozen trunk of the champion generic head, and register it.
 
+    It is registered as challenger, and becomes champion past the gate: see :mod:`hydrapicker.training.gate`.
     Run again with the same config it continues where it stopped.
 
     Raises:
@@ -98,15 +99,13 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
         trained = run_recipe(recipe, config.runs, on_record)
         tracker.log_history(trained.history)
         from hydrapicker.evaluation.figures import learning_curves
-        from hydrapicker.training.mlflow_metrics import final_metrics
-        from hydrapicker.training.registration import Origin, judge_network, register_head
+        from hydrapicker.training.registration import Origin
+        from hydrapicker.training.submission import submit
         from hydrapicker_core.network import MultiHeadNetwork, load_weights
 
         network = MultiHeadNetwork(recipe.network, [dataset.name])
         load_weights(network, trained.weights, f"the last checkpoint of run {recipe.run_name!r}")
-        judged = judge_network(network, datasets)
         tracker.run.log_file("curves/learning.png", learning_curves(trained.history))
-        tracker.run.log_metrics(final_metrics(judged.by_dataset()))
         origin = Origin(
             tracker.run.run_id,
             tracker.run.started,
@@ -116,8 +115,7 @@ def contribute(config: ContributeConfig, say: Callable[[str], None] = print) -> 
             dataset.contrast,
             config.contributor,
         )
-        trunk = base.trunk.reference(base.version.trunk_version)
-        return register_head(network, dataset.name, dataset, judged, trunk, tracker.run, origin, say)
+        return submit(network, dataset, base, tracker.run, origin, True, say)
 
 
 def network_config(loaded: LoadedHead) -> NetworkConfig:
