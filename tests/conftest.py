@@ -20,7 +20,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 
-_SHARING_A_LAB = ("test_end_to_end.py", "test_kills.py")
+_SHARING_A_LAB = ("test_contribute.py", "test_end_to_end.py", "test_kills.py")
 """Files whose tests share a finished training."""
 
 

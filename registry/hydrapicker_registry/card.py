@@ -42,7 +42,8 @@ def _head(metadata: HeadMetadata) -> list[str]:
     if metadata.threshold is not None:
         rows.append(("recommended threshold", f"{metadata.threshold:.3g}"))
     use = f'```python\nfrom hydrapicker import load_head\n\nload_head("{metadata.dataset}").pick("micrograph.mrc")\n```'
-    return [f"# {title}", purpose, use, _table(("", ""), rows)]
+    private = "Contributed in private: no micrograph, picture of one, or name of a file has left its lab."
+    return [f"# {title}", purpose, *([private] if metadata.training.private else []), use, _table(("", ""), rows)]
 
 
 def _diameter(metadata: HeadMetadata) -> str:

@@ -1,7 +1,7 @@
 """From the weights of a finished run to packages in the head registry, judged on micrographs nobody trained on."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydrapicker.evaluation.figures import detection_curves
@@ -122,6 +122,12 @@ class Origin:
     box_px: int
     contrast: Contrast
     contributor: str
+
+    @classmethod
+    def of(cls, run: TrackedRun, config: Any, box_px: int, contrast: Contrast) -> "Origin":
+        """What a run with a config of some job puts on record."""
+        tree, bias = asdict(config), config.loss.lambda_bias
+        return cls(run.run_id, run.started, tree, bias, box_px, contrast, config.contributor)
 
     def shared(self, network: MultiHeadNetwork, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What the metadata of a trunk and of a head have in common."""
