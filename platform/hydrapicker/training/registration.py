@@ -69,7 +69,7 @@ def judge_network(
     network: MultiHeadNetwork,
     datasets: Mapping[str, Dataset],
     rivals: Mapping[str, Head] | None = None,
-    pictures: bool = True,
+    pictures: Iterable[str] | None = None,
 ) -> Judged:
     """Judge every dataset's own head and the generic head, all in one pass through the trunk for each micrograph.
 
@@ -77,7 +77,7 @@ def judge_network(
         network: Trunk and heads.
         datasets: With a head each.
         rivals: More heads of this trunk that are judged on the test micrographs in the same pass.
-        pictures: Whether overlays are drawn.
+        pictures: Heads of which overlays are drawn, each with one more pass on one micrograph; None: all.
     """
     network.eval()
     test, validation = {}, {}
@@ -88,8 +88,9 @@ def judge_network(
     thresholds = {name: _threshold(validation[name][name]) for name in datasets}
     thresholds[GENERIC] = _threshold(part for name in datasets for part in validation[name][GENERIC])
     overlays = {}
-    for name, dataset in [*datasets.items(), (GENERIC, next(iter(datasets.values())))]:
-        if pictures and len(dataset.split("test")):
+    for name in (*datasets, GENERIC) if pictures is None else pictures:
+        dataset = datasets.get(name, next(iter(datasets.values())))
+        if len(dataset.split("test")):
             row = int(dataset.split("test")[0])
             overlays[name] = stored_overlay(network.trunk, network.head(name), dataset, row, thresholds[name])
     micrographs = {name: len(dataset.split("test")) for name, dataset in datasets.items()}

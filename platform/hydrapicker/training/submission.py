@@ -53,7 +53,7 @@ def submit(
     before = _registered_by(registry, name, run.run_id)
     reigning = None if before else _reigning(registry, name)
     shared = _heads_on(generic, reigning)
-    judged = judge_network(network, {name: dataset}, shared, pictures)
+    judged = judge_network(network, {name: dataset}, shared, (name,) if pictures and before is None else ())
     run.log_metrics(final_metrics(judged.by_dataset()))
     zero_shot = numbers(judged.metrics(GENERIC, [name]))
     if before is not None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hydrapicker.evaluation.heads import score_heads
+from hydrapicker.evaluation.suggest import few_rows, rank_heads
 from hydrapicker.files import Particles, write_combined_star
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
@@ -207,6 +208,36 @@ def test_the_reigning_champion_must_not_be_better(gate: Gate, trunk_seed: int) -
         assert beaten.metrics["gate_generic_margin"] > 0 > beaten.metrics["gate_champion_margin"]
         assert not beaten.champion
         assert gate.registry.resolve("discs").version == 2
+
+
+def test_one_pass_through_the_trunk_judges_all_heads_of_it(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.register("generic", gate.ranked[WORST])
+    gate.register("discs", gate.ranked[MIDDLE])
+    gate.register("other", gate.ranked[BEST])
+    gate.register("behind", gate.ranked[BEST], trunk_seed=5)
+    passes: list[tuple[int, ...]] = []
+    forward = Trunk.forward
+
+    def counted(self: Trunk, images: torch.Tensor) -> torch.Tensor:
+        passes.append(tuple(images.shape))
+        return forward(self, images)
+
+    monkeypatch.setattr(Trunk, "forward", counted)
+    rows = few_rows(gate.dataset)
+    assert sorted(rows) == sorted([*gate.dataset.split("train"), *gate.dataset.split("val")]), "never a test micrograph"
+    ranking = rank_heads(gate.registry, gate.registry.load("generic"), gate.dataset, rows)
+    assert len(passes) == len(rows) == 3
+    assert [head.dataset for head in ranking.left_out] == ["behind"]
+    trunk, expected = make_trunk(0), {}
+    for name, rank in (("generic", WORST), ("discs", MIDDLE), ("other", BEST)):
+        expected[name] = average_precision(score_heads(trunk, {"": gate.ranked[rank]}, gate.dataset, rows)[""])
+    assert {each.head.version.dataset: each.ap for each in ranking.suggestions} == pytest.approx(expected, rel=1e-4)
+    assert [each.ap for each in ranking.suggestions] == sorted(expected.values(), reverse=True)
+    without = rank_heads(gate.registry, gate.registry.load("generic"), gate.dataset, rows, without="other")
+    assert {each.head.version.dataset for each in without.suggestions} == {"generic", "discs"}
+    passes.clear()
+    gate.contribute(BEST, "one", pictures=False)
+    assert len(passes) == 4, "three test micrographs and one to validate"
 
 
 def test_a_champion_of_other_boxes_is_not_measured_and_stays(gate: Gate) -> None:
