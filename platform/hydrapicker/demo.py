@@ -73,7 +73,7 @@ def run_demo(config: DemoConfig, say: Say) -> DemoResult:
     loop = replace(preset.loop, workers=min(preset.loop.worker_range[1], available_cores()))
     trained = train(replace(preset, datasets=config.sources, loop=loop), say)
     heads = (*(head for head in trained if head.name != "generic"), contribute(ContributeConfig(config.new), say))
-    folders = tuple(_pick_test_micrographs(head.name, config.out / head.name, say) for head in heads)
+    folders = tuple(_pick_test_micrographs(head, config.out / head.name, say) for head in heads)
     return DemoResult(heads, config.new, folders, default_tracking_uri())
 
 
@@ -105,10 +105,11 @@ def _make_dataset(shape: str, micrographs: int, seed: int, say: Say) -> None:
     say(f"simulated and ingested {shape}: {micrographs_by_split} micrographs, {particles} particles")
 
 
-def _pick_test_micrographs(dataset_name: str, out: Path, say: Say) -> Path:
+def _pick_test_micrographs(head: RegisteredHead, out: Path, say: Say) -> Path:
+    dataset_name, chosen = head.name, head.name if head.champion else f"{head.name}@{head.version}"
     dataset = Store().open(dataset_name)
     folder = SimulateConfig(dataset_name, f"builtin:{dataset_name}").folder / "micrographs"
     files = tuple(str(folder / dataset.rows[row].id) for row in dataset.split("test"))
-    report = pick(PickConfig(files, out, head=dataset_name, overlay=True))
+    report = pick(PickConfig(files, out, head=chosen, overlay=True))
     say(f"picked the test micrographs of {dataset_name}: {sum(report.counts.values())} picks in {report.written[0]}")
     return out / "overlays"

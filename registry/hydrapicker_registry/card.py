@@ -21,6 +21,7 @@ def render_card(metadata: TrunkMetadata | HeadMetadata, weights_sha256: str, pic
     """
     parts = _head(metadata) if isinstance(metadata, HeadMetadata) else _trunk(metadata)
     parts += ["## Measured", _table(("metric", "value"), _metrics(metadata))] if metadata.metrics else []
+    parts += ["## Gate", *_gate(metadata)] if "gate_passed" in metadata.metrics else []
     parts += ["## Made", _table(("", ""), _origin(metadata, weights_sha256))]
     parts += [f"![{name.removesuffix('.png')}]({name})" for name in pictures]
     return "\n\n".join(parts) + "\n"
@@ -41,7 +42,8 @@ def _head(metadata: HeadMetadata) -> list[str]:
     if metadata.threshold is not None:
         rows.append(("recommended threshold", f"{metadata.threshold:.3g}"))
     use = f'```python\nfrom hydrapicker import load_head\n\nload_head("{metadata.dataset}").pick("micrograph.mrc")\n```'
-    return [f"# {title}", purpose, use, _table(("", ""), rows)]
+    private = "Contributed in private: no micrograph, picture of one, or name of a file has left its lab."
+    return [f"# {title}", purpose, *([private] if metadata.training.private else []), use, _table(("", ""), rows)]
 
 
 def _diameter(metadata: HeadMetadata) -> str:
@@ -61,7 +63,16 @@ def _trunk(metadata: TrunkMetadata) -> list[str]:
 
 
 def _metrics(metadata: TrunkMetadata | HeadMetadata) -> list[tuple[str, str]]:
-    return [(_text(name), f"{value:.4g}") for name, value in metadata.metrics.items()]
+    return [(_text(name), f"{value:.4g}") for name, value in metadata.metrics.items() if not name.startswith("gate_")]
+
+
+def _gate(metadata: TrunkMetadata | HeadMetadata) -> list[str]:
+    """What the gate said when the head was contributed: each margin is this head's AP minus another's."""
+    metrics = metadata.metrics
+    rows = [(_text(name.removeprefix("gate_")), f"{metrics[name]:.4g}") for name in metrics if name.startswith("gate_")]
+    passed = "Passed" if metrics["gate_passed"] else "Did not pass"
+    words = f"{passed}: AP on the test micrographs against that of other heads on the same micrographs."
+    return [words, _table(("gate", "value"), [row for row in rows if row[0] != "passed"])]
 
 
 def _origin(metadata: TrunkMetadata | HeadMetadata, weights_sha256: str) -> list[tuple[str, str]]:

@@ -101,6 +101,11 @@ class Training:
     git_commit: str | None
     lambda_bias: float | None
 
+    @property
+    def private(self) -> bool:
+        """Whether it was trained where its micrographs are, and nothing of them was to leave with the weights."""
+        return self.config.get("private") is True
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Metadata:

@@ -134,7 +134,7 @@ def _datasets(metadata: HeadMetadata | TrunkMetadata) -> list[DatasetInput]:
     known: dict[str, tuple[int | None, str]] = {}
     if isinstance(metadata, TrunkMetadata):
         known = {name: (None, fingerprint) for name, fingerprint in metadata.datasets.items()}
-    elif metadata.dataset_fingerprint is not None:
+    elif metadata.dataset_fingerprint is not None and not metadata.training.private:
         known = {metadata.dataset: (metadata.dataset_version, metadata.dataset_fingerprint)}
     inputs = []
     for name, (version, fingerprint) in known.items():

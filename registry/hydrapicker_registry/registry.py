@@ -100,7 +100,7 @@ class HeadRegistry(RegistryReader):
     def promote(self, name: str, version: int, alias: Alias = CHAMPION) -> HeadVersion:
         """Move an alias of the head `name` to one of its versions and return that version.
 
-        What was retired is offered again by this.
+        What was retired is offered again by this, and a challenger that becomes champion is no challenger any more.
         """
         _validate_alias(alias)
         return self._point(self.resolve(name, version), alias)
@@ -169,6 +169,8 @@ class HeadRegistry(RegistryReader):
             if head.retired and RETIRED in self.client.get_model_version(name, str(head.version)).tags:
                 self.client.delete_model_version_tag(name, str(head.version), RETIRED)
             history.move_alias(self.client, model, alias, head.version, rollback)
+            if alias == CHAMPION and int(model.aliases.get("challenger", 0)) == head.version:
+                history.move_alias(self.client, model, "challenger", None)
         return self.resolve(head.dataset, head.version)
 
     def _trunk_of(self, head: HeadPackage) -> tuple[int, Path]:

@@ -138,7 +138,18 @@ def head_tags(metadata: HeadMetadata, trunk_version: int, trunk_package_sha256: 
     if metadata.dataset_fingerprint is not None:
         tags["dataset_fingerprint"] = metadata.dataset_fingerprint
     tags |= {name: f"{value:.6g}" for name, value in numbers.items() if value is not None}
+    if "gate_passed" in metadata.metrics:
+        tags["gate"] = "passed" if metadata.metrics["gate_passed"] else "failed"
+    if "gate_margin" in metadata.metrics:
+        tags["gate_margin"] = gate_margin(metadata.metrics)
     return tags | _contributor(metadata.authors)
+
+
+def gate_margin(metrics: Mapping[str, float]) -> str:
+    """Return the least AP margin that a contributed head had at the gate, with its interval where it has one."""
+    low, high = (metrics.get(f"gate_margin_{end}") for end in ("low", "high"))
+    interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
+    return f"{metrics['gate_margin']:+.3f}{interval}"
 
 
 def _number(tags: Mapping[str, str], name: str) -> float | None:

@@ -141,7 +141,7 @@ def test_aliases_move(registry: HeadRegistry, run_id: str, trunk: TrunkPackage, 
     assert registry.resolve("moving@challenger").version == 2
     assert registry.resolve("moving", alias="challenger").version == 2
     assert registry.resolve("moving", version=2).aliases == ("challenger",)
-    assert registry.promote("moving", 2).aliases == ("challenger", "champion")
+    assert registry.promote("moving", 2).aliases == ("champion",)
     assert registry.load("moving").head.metadata.metrics["ap"] == 0.2
     assert registry.resolve("moving", version=1).aliases == ()
     assert registry.load("moving", version=1).head.metadata.metrics["ap"] == 0.1

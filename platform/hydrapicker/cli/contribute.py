@@ -1,7 +1,12 @@
 """``hydrapicker contribute``."""
 
+from typing import TYPE_CHECKING
+
 from hydrapicker.cli.console import print_table, say
 from hydrapicker.cli.parse import parse_with_file
+
+if TYPE_CHECKING:
+    from hydrapicker.training.registration import RegisteredHead
 
 
 def run(arguments: list[str]) -> int:
@@ -11,10 +16,15 @@ def run(arguments: list[str]) -> int:
     from hydrapicker.training.contribute import ContributeConfig, contribute
 
     config = parse_with_file(ContributeConfig, "contribute", arguments, ContributeConfig(tyro.MISSING))
-    head = contribute(config, say)
+    show(contribute(config, say))
+    return 0
+
+
+def show(head: "RegisteredHead") -> None:
+    """Print a contributed head beside the generic one."""
+    state = "champion" if head.champion else "not champion"
     rows = [
-        (f"{head.name} version {head.version} (few-shot)", head.metrics.get("ap"), head.metrics.get("auroc")),
+        (f"{head.name} version {head.version} ({state})", head.metrics.get("ap"), head.metrics.get("auroc")),
         ("generic (zero-shot)", head.generic_metrics.get("ap"), head.generic_metrics.get("auroc")),
     ]
     print_table(("head", "AP", "AUROC"), rows, "on test micrographs, IoU 0.6")
-    return 0

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from hydrapicker.store.store import Dataset, StoredMicrograph
 from hydrapicker.streaming.whole import stream_micrographs
+from hydrapicker_core.bootstrap import MicrographPart
 from hydrapicker_core.inference import MARGIN_PX, InferenceConfig, decode_padded, head_outputs, pad
 from hydrapicker_core.losses import LossConfig, detection_loss
 from hydrapicker_core.metrics import DEFAULT_IOU_THRESHOLD, MicrographResult, ScoredPicks, match_picks, pool
@@ -27,7 +27,7 @@ class Judgement:
     loss: float
     result: MicrographResult
 
-    def scored(self) -> tuple[np.ndarray, np.ndarray, int]:
+    def scored(self) -> MicrographPart:
         """Scores, hits and the number of particles, ready to be pooled with other micrographs'."""
         r = self.result
         hits = match_picks(r.picks, r.scores, r.particles, r.box_px, DEFAULT_IOU_THRESHOLD)
@@ -68,16 +68,28 @@ def score_heads(
     progress: Callable[[int, int, str], None] = lambda done, total, label: None,
 ) -> dict[str, ScoredPicks]:
     """Every head's picks on a dataset's micrographs, judged and pooled; trunk and heads are put in evaluation mode."""
+    scored = score_micrographs(trunk, heads, dataset, rows, progress)
+    return {name: pool(parts) for name, parts in scored.items()}
+
+
+def score_micrographs(
+    trunk: Trunk,
+    heads: Mapping[str, Head],
+    dataset: Dataset,
+    rows: Iterable[int],
+    progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+) -> dict[str, list[MicrographPart]]:
+    """As :func:`score_heads`, micrograph by micrograph in the order of `rows`; one pass through the trunk for each."""
     for module in (trunk, *heads.values()):
         module.eval()
     rows = tuple(rows)
-    scored: dict[str, list[tuple[np.ndarray, np.ndarray, int]]] = {name: [] for name in heads}
+    scored: dict[str, list[MicrographPart]] = {name: [] for name in heads}
     micrographs = stream_micrographs({dataset.name: dataset}, ((dataset.name, row) for row in rows))
     for done, micrograph in enumerate(micrographs, start=1):
         for name, judgement in judge(trunk, heads, micrograph, dataset.box_px, LossConfig()).items():
             scored[name].append(judgement.scored())
         progress(done, len(rows), dataset.name)
-    return {name: pool(parts) for name, parts in scored.items()}
+    return scored
 
 
 def merge(picks: Iterable[ScoredPicks]) -> ScoredPicks:

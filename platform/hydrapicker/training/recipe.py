@@ -49,7 +49,8 @@ class Recipe:
         streaming: How an epoch is shared out among the datasets, and how micrographs are read.
         store: Folder or URL of the dataset store.
         box_px: Side of a particle's box in working pixels, the same for all datasets.
-        initial: Weights of trunk and generic head to start from; empty: random ones.
+        initial: Weights of trunk, generic head and the heads below to start from; empty: random ones.
+        initial_heads: Datasets whose heads are among these weights.
     """
 
     run_name: str
@@ -65,3 +66,4 @@ class Recipe:
     store: str
     box_px: int
     initial: Mapping[str, Any] = field(default_factory=dict)
+    initial_heads: tuple[str, ...] = ()

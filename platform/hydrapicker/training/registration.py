@@ -1,19 +1,20 @@
 """From the weights of a finished run to packages in the head registry, judged on micrographs nobody trained on."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from hydrapicker.evaluation.figures import detection_curves
-from hydrapicker.evaluation.heads import merge, score_heads
+from hydrapicker.evaluation.heads import score_micrographs
 from hydrapicker.evaluation.overlays import stored_overlay
 from hydrapicker.provenance import git_commit
 from hydrapicker.store.layout import NORMALISATION
 from hydrapicker.store.store import Dataset
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.checkpoint import stored
-from hydrapicker_core.metrics import Metrics, ScoredPicks, best_f1, summarise
-from hydrapicker_core.network import GENERIC, MultiHeadNetwork
+from hydrapicker_core.bootstrap import MicrographPart
+from hydrapicker_core.metrics import Metrics, ScoredPicks, best_f1, pool, summarise
+from hydrapicker_core.network import GENERIC, Head, MultiHeadNetwork
 from hydrapicker_registry.metadata import (
     Contrast,
     HeadInput,
@@ -35,14 +36,14 @@ class Judged:
     """The heads of a run on the test micrographs of its datasets, and the thresholds found on the validation ones.
 
     Attributes:
-        test: Per dataset and head name: pooled picks on the ``test`` micrographs.
+        test: Per dataset and head name: picks on each of the ``test`` micrographs.
         thresholds: Per head name: the score with the best F1 on the ``val`` micrographs.
         micrographs: Per dataset: number of ``test`` micrographs.
         overlays: Per head name: a PNG of what it picks on the first ``test`` micrograph of its dataset; the generic
             head on that of the first dataset.
     """
 
-    test: dict[str, dict[str, ScoredPicks]]
+    test: dict[str, dict[str, list[MicrographPart]]]
     thresholds: dict[str, float | None]
     micrographs: dict[str, int]
     overlays: dict[str, bytes]
@@ -51,7 +52,7 @@ class Judged:
         """A head's metrics on some datasets; None: a dataset's head on its own, the generic head on all."""
         names = list(datasets or ([head] if head != GENERIC else self.test))
         return summarise(
-            merge(self.test[name][head] for name in names),
+            pool(part for name in names for part in self.test[name][head]),
             sum(self.micrographs[name] for name in names),
             self.thresholds[head],
         )
@@ -59,23 +60,36 @@ class Judged:
     def by_dataset(self) -> dict[str, dict[str, dict[str, float]]]:
         """Per dataset the metrics of its ``own`` head and of the ``generic`` one, by name."""
         return {
-            name: {role: _numbers(self.metrics(head, [name])) for role, head in (("own", name), ("generic", GENERIC))}
+            name: {role: numbers(self.metrics(head, [name])) for role, head in (("own", name), ("generic", GENERIC))}
             for name in self.test
         }
 
 
-def judge_network(network: MultiHeadNetwork, datasets: Mapping[str, Dataset]) -> Judged:
-    """Judge every dataset's own head and the generic head."""
+def judge_network(
+    network: MultiHeadNetwork,
+    datasets: Mapping[str, Dataset],
+    rivals: Mapping[str, Head] | None = None,
+    pictures: Iterable[str] | None = None,
+) -> Judged:
+    """Judge every dataset's own head and the generic head, all in one pass through the trunk for each micrograph.
+
+    Args:
+        network: Trunk and heads.
+        datasets: With a head each.
+        rivals: More heads of this trunk that are judged on the test micrographs in the same pass.
+        pictures: Heads of which overlays are drawn, each with one more pass on one micrograph; None: all.
+    """
     network.eval()
     test, validation = {}, {}
     for name, dataset in datasets.items():
         heads = {head: network.head(head) for head in (name, GENERIC)}
-        test[name] = score_heads(network.trunk, heads, dataset, dataset.split("test"))
-        validation[name] = score_heads(network.trunk, heads, dataset, dataset.split("val"))
-    thresholds = {name: _threshold([validation[name][name]]) for name in datasets}
-    thresholds[GENERIC] = _threshold(validation[name][GENERIC] for name in datasets)
+        test[name] = score_micrographs(network.trunk, heads | dict(rivals or {}), dataset, dataset.split("test"))
+        validation[name] = score_micrographs(network.trunk, heads, dataset, dataset.split("val"))
+    thresholds = {name: _threshold(validation[name][name]) for name in datasets}
+    thresholds[GENERIC] = _threshold(part for name in datasets for part in validation[name][GENERIC])
     overlays = {}
-    for name, dataset in [*datasets.items(), (GENERIC, next(iter(datasets.values())))]:
+    for name in (*datasets, GENERIC) if pictures is None else pictures:
+        dataset = datasets.get(name, next(iter(datasets.values())))
         if len(dataset.split("test")):
             row = int(dataset.split("test")[0])
             overlays[name] = stored_overlay(network.trunk, network.head(name), dataset, row, thresholds[name])
@@ -83,8 +97,8 @@ def judge_network(network: MultiHeadNetwork, datasets: Mapping[str, Dataset]) ->
     return Judged(test, thresholds, micrographs, overlays)
 
 
-def _threshold(picks: Iterable[ScoredPicks]) -> float | None:
-    point = best_f1(merge(picks))
+def _threshold(parts: Iterable[MicrographPart]) -> float | None:
+    point = best_f1(pool(parts))
     return min(1.0, point.threshold) if point.f1 > 0 else None
 
 
@@ -109,6 +123,12 @@ class Origin:
     box_px: int
     contrast: Contrast
     contributor: str
+
+    @classmethod
+    def of(cls, run: TrackedRun, config: Any, box_px: int, contrast: Contrast) -> "Origin":
+        """What a run with a config of some job puts on record."""
+        tree, bias = asdict(config), config.loss.lambda_bias
+        return cls(run.run_id, run.started, tree, bias, box_px, contrast, config.contributor)
 
     def shared(self, network: MultiHeadNetwork, metrics: Mapping[str, float]) -> dict[str, Any]:
         """What the metadata of a trunk and of a head have in common."""
@@ -142,12 +162,14 @@ class RegisteredHead:
         version: In the registry.
         metrics: On its dataset's test micrographs, by name; the generic head's on those of all datasets.
         generic_metrics: The generic head's on the same micrographs.
+        champion: Whether it is what users get by its name; a contribution may have stayed challenger.
     """
 
     name: str
     version: int
     metrics: dict[str, float]
     generic_metrics: dict[str, float]
+    champion: bool = True
 
 
 def register_head(
@@ -161,20 +183,40 @@ def register_head(
     say: Callable[[str], None],
 ) -> RegisteredHead:
     """Register one head of a run as champion, `dataset` being None for the generic head, and log what it does."""
-    curves = _curves(name, judged)
-    package = HeadPackage(
-        _head_metadata(network, name, dataset, judged, trunk, origin),
-        stored(network.head(name).state_dict()),
-        ({_OVERLAY: judged.overlays[name]} if name in judged.overlays else {}) | {_CURVES: curves},
-    )
+    package = head_package(network, name, dataset, judged, trunk, origin)
     version = _register_once(package, tracker.run_id)
     generic = judged.metrics(GENERIC, [name] if dataset else None)
-    head = RegisteredHead(name, version, package.metadata.metrics, _numbers(generic))
-    tracker.log_file(f"curves/{name}.png", curves)
-    if name in judged.overlays:
-        tracker.log_file(f"overlays/{name}.png", judged.overlays[name])
+    head = RegisteredHead(name, version, package.metadata.metrics, numbers(generic))
+    log_pictures(package, tracker)
     say(f"registered head {name} version {version}, AP {head.metrics.get('ap', float('nan')):.3f}")
     return head
+
+
+def head_package(
+    network: MultiHeadNetwork,
+    name: str,
+    dataset: Dataset | None,
+    judged: Judged,
+    trunk: TrunkReference,
+    origin: Origin,
+    pictures: bool = True,
+    more_metrics: Mapping[str, float] | None = None,
+) -> HeadPackage:
+    """One head of a run, `dataset` being None for the generic head."""
+    images = {_OVERLAY: judged.overlays[name]} if name in judged.overlays else {}
+    metrics = numbers(judged.metrics(name)) | dict(more_metrics or {})
+    return HeadPackage(
+        _head_metadata(network, name, dataset, judged.thresholds[name], trunk, origin, metrics),
+        stored(network.head(name).state_dict()),
+        images | {_CURVES: _curves(name, judged)} if pictures else {},
+    )
+
+
+def log_pictures(package: HeadPackage, run: TrackedRun) -> None:
+    """Keep a head's pictures with its run too."""
+    for picture, content in package.pictures.items():
+        folder = {_OVERLAY: "overlays", _CURVES: "curves"}[picture]
+        run.log_file(f"{folder}/{package.metadata.dataset}.png", content)
 
 
 def _register_once(package: HeadPackage, run_id: str) -> int:
@@ -191,9 +233,10 @@ def _register_once(package: HeadPackage, run_id: str) -> int:
 
 def _curves(name: str, judged: Judged) -> bytes:
     if name == GENERIC:
-        curves = {f"on {other}": scored[GENERIC] for other, scored in judged.test.items()}
+        parts = {f"on {other}": scored[GENERIC] for other, scored in judged.test.items()}
     else:
-        curves = {"own head": judged.test[name][name], "generic head": judged.test[name][GENERIC]}
+        parts = {"own head": judged.test[name][name], "generic head": judged.test[name][GENERIC]}
+    curves: dict[str, ScoredPicks] = {label: pool(each) for label, each in parts.items()}
     return detection_curves(curves, f"{name}: test micrographs, IoU 0.6")
 
 
@@ -201,12 +244,13 @@ def _head_metadata(
     network: MultiHeadNetwork,
     name: str,
     dataset: Dataset | None,
-    judged: Judged,
+    threshold: float | None,
     trunk: TrunkReference,
     origin: Origin,
+    metrics: Mapping[str, float],
 ) -> HeadMetadata:
     return HeadMetadata(
-        **origin.shared(network, _numbers(judged.metrics(name))),
+        **origin.shared(network, metrics),
         dataset=name,
         dataset_version=int(dataset.version.removeprefix("v")) if dataset else None,
         dataset_fingerprint=dataset.fingerprint if dataset else None,
@@ -217,9 +261,10 @@ def _head_metadata(
             dataset.contrast if dataset else origin.contrast,
             dataset.diameter_angstrom if dataset else None,
         ),
-        threshold=judged.thresholds[name],
+        threshold=threshold,
     )
 
 
-def _numbers(metrics: Metrics) -> dict[str, float]:
+def numbers(metrics: Metrics) -> dict[str, float]:
+    """Metrics by name, without those that are undefined."""
     return {name: float(value) for name, value in metrics.as_dict().items() if value is not None}

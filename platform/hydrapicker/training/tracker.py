@@ -38,10 +38,13 @@ class TrainingTracker:
         self._waiting: list[Mapping[str, Any]] = []
         self._logged = self.run.logged_steps(_EVERY_EPOCH_HAS) if self.run.continued else set()
 
-    def log_start(self, config: Mapping[str, Any], text: str) -> None:
-        """Log what is trained, on what, and with which versions of what; `text` is the config's YAML."""
+    def log_start(self, config: Mapping[str, Any], text: str, datasets: bool = True) -> None:
+        """Log what is trained, with which versions of what, and on which datasets; `text` is the config's YAML."""
         recipe = self._recipe
         self.run.tag(_provenance())
+        if not datasets:
+            self.run.log_config({"config": config}, text)
+            return
         self.run.log_config({"config": config, "fingerprint": recipe.fingerprints}, text)
         urls = {name: f"{recipe.store}/{name}/{number}" for name, number in recipe.datasets.items()}
         self.run.log_datasets(recipe.fingerprints, urls)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 
+# Micrographs that a contribution ingests, and the head it starts from, are in its identity by their sha256.
+_NOT_IN_THE_TREE = ("run_name", "store", "runs", "contributor", "labelled", "init")
 _NOT_THE_RESULT = {
     "loop": ("workers", "cpus_per_worker", "gpu", "max_failures", "keep_checkpoints"),
     "streaming": ("buffer_megabytes", "connections", "cache", "cache_gigabytes", "retry_seconds"),
@@ -51,7 +53,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
     datasets = open_datasets(config.datasets, config.store, RetryBudget(config.streaming.retry_seconds))
     check_datasets(datasets, config.loop.batch_size)
     recipe = training_recipe(config, datasets)
-    with tracked(recipe, config, say) as (tracker, on_record):
+    with tracked(recipe, config, config.runs, say) as (tracker, on_record):
         trained = run_recipe(recipe, config.runs, on_record)
         tracker.log_history(trained.history)
         return _register(recipe, config, datasets, trained, tracker, say)
@@ -96,15 +98,8 @@ def _register(
     tracker.run.log_file("curves/learning.png", learning_curves(trained.history))
     tracker.run.log_metrics(final_metrics(judged.by_dataset()))
     contrasts = {dataset.contrast for dataset in datasets.values()}
-    origin = Origin(
-        tracker.run.run_id,
-        tracker.run.started,
-        asdict(config),
-        config.loss.lambda_bias,
-        recipe.box_px,
-        contrasts.pop() if len(contrasts) == 1 else "dark",
-        config.contributor,
-    )
+    contrast = contrasts.pop() if len(contrasts) == 1 else "dark"
+    origin = Origin.of(tracker.run, config, recipe.box_px, contrast)
     trunk = trunk_package(network, datasets, origin)
     trunk_version = HeadRegistry().register_trunk(trunk, tracker.run.run_id)
     say(f"registered trunk version {trunk_version}")
@@ -118,11 +113,19 @@ def _register(
 
 @contextmanager
 def tracked(
-    recipe: Recipe, config: Any, say: Say
+    recipe: Recipe, config: Any, runs: str, say: Say, files: bool = True
 ) -> Iterator[tuple[TrainingTracker, Callable[[dict[str, Any]], None]]]:
-    """MLflow's runs around a training: config at the start, every epoch's figures, the end's status."""
+    """MLflow's runs around a training: config at the start, every epoch's figures, the end's status.
+
+    Args:
+        recipe: What is trained.
+        config: Put on record.
+        runs: Folder or URL of all runs.
+        say: Told of the progress.
+        files: Whether the datasets are put on record, with where they lie.
+    """
     # What can be refused is refused before anything is written.
-    folder = RunFolder(config.runs, recipe)
+    folder = RunFolder(runs, recipe)
     folder.check()
     open_client(default_tracking_uri())
     cluster.require_here(recipe.loop.worker_range[0], recipe.loop.threads)
@@ -138,7 +141,7 @@ def tracked(
     say(f"run {recipe.run_name}")
     try:
         folder.claim()
-        tracker.log_start(asdict(config), config_as_yaml(config))
+        tracker.log_start(asdict(config), config_as_yaml(config), files)
         yield tracker, on_record
     except BaseException as error:
         with suppress(RegistryError):  # the first error is the one to tell
@@ -201,9 +204,7 @@ def identity(config: Any, datasets: Mapping[str, Dataset]) -> str:
 
     Where it runs, and how many workers share the work, is not part of it.
     """
-    tree = {
-        key: value for key, value in asdict(config).items() if key not in ("run_name", "store", "runs", "contributor")
-    }
+    tree = {key: value for key, value in asdict(config).items() if key not in _NOT_IN_THE_TREE}
     for part, left_out in _NOT_THE_RESULT.items():
         tree[part] = {key: value for key, value in tree[part].items() if key not in left_out}
     content = repr((tree, [(name, dataset.fingerprint) for name, dataset in datasets.items()]))

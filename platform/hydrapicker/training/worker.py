@@ -149,7 +149,7 @@ class Worker:
 
     def _first_network(self) -> MultiHeadNetwork:
         torch.manual_seed(seed_of(self.recipe.loop.seed, "weights"))
-        network = MultiHeadNetwork(self.recipe.network)
+        network = MultiHeadNetwork(self.recipe.network, self.recipe.initial_heads)
         if self.recipe.initial:
             load_weights(network, self.recipe.initial, "the initial weights")
         return channels_last(network.to(self.device))

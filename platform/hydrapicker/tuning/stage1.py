@@ -42,7 +42,7 @@ def trained_stage1(config: TrainConfig, datasets: Mapping[str, Dataset], say: Ca
     if record.exists():
         say(f"stage 1 of width {config.network.width} was trained before, in {folder}")
     else:
-        with tracked(recipe, config, say) as (tracker, on_record):
+        with tracked(recipe, config, config.runs, say) as (tracker, on_record):
             tracker.log_history(run_recipe(recipe, config.runs, on_record).history)
         last = max(path.parent.name for path in folder.glob("checkpoint_*/progress.json"))
         with atomic_write(record) as temporary:

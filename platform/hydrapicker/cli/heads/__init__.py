@@ -13,6 +13,8 @@ VERBS = {
     "export": "transfer",
     "import": "transfer",
     "compare": "compare",
+    "suggest": "suggest",
+    "rebase": "rebase",
 }
 """The module of each verb."""
 

@@ -26,7 +26,9 @@ _SORT_KEYS: dict[str, Callable[["HeadVersion"], Any]] = {
 
 @dataclass(frozen=True)
 class HeadsConfig:
-    """List the heads in the registry. Verbs: heads show, promote, rollback, retire, verify, export, import, compare.
+    """List the heads in the registry; one behind has another trunk than the champion generic head.
+
+    Verbs: heads show, promote, rollback, retire, verify, export, import, compare, suggest, rebase.
 
     Attributes:
         name: Only heads of this name; * and ? stand for others, upper and lower case are one.
@@ -61,30 +63,31 @@ def run(arguments: list[str]) -> int:
     """Print the table of heads."""
     config = parse(HeadsConfig, "heads", arguments)
     from hydrapicker.sdk import list_heads
+    from hydrapicker_registry.trunks import is_behind, newest_trunk
 
     every = list_heads(retired=config.retired)
-    heads = sorted(filter(config.shows, every), key=_SORT_KEYS[config.sort])
+    newest = newest_trunk(every)
+    shown = sorted(filter(config.shows, every), key=_SORT_KEYS[config.sort])
+    heads = [(head, is_behind(head, newest)) for head in shown]
+    columns = ("head", "version", "alias", "trunk", "AP", "registered (UTC)", "contributor")
     if config.json:
-        say(json.dumps([asdict(head) for head in heads], indent=2, default=str))
+        say(json.dumps([{**asdict(head), "behind": behind} for head, behind in heads], indent=2, default=str))
     elif not every:
         say("no heads in the registry yet: make some with hydrapicker train")
     elif not heads:
         say(f"none of the {len(every)} head versions in the registry is so")
     else:
-        print_table(("head", "version", "alias", "trunk", "AP", "registered (UTC)", "contributor"), _rows(heads))
+        print_table(columns, [_row(head, behind) for head, behind in heads])
     return 0
 
 
-def _rows(heads: "list[HeadVersion]") -> list[tuple[object, ...]]:
-    return [
-        (
-            head.dataset,
-            head.version,
-            " ".join((*head.aliases, *(["retired"] if head.retired else []))) or None,
-            head.trunk_version,
-            head.ap,
-            f"{head.registered:%Y-%m-%d %H:%M}",
-            head.contributor,
-        )
-        for head in heads
-    ]
+def _row(head: "HeadVersion", behind: bool) -> tuple[object, ...]:
+    return (
+        head.dataset,
+        head.version,
+        " ".join((*head.aliases, *(["retired"] if head.retired else []))) or None,
+        f"{head.trunk_version} (behind)" if behind else head.trunk_version,
+        head.ap,
+        f"{head.registered:%Y-%m-%d %H:%M}",
+        head.contributor,
+    )
