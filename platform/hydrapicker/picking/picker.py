@@ -141,6 +141,22 @@ class Picker:
             return threshold
         return _DEFAULT_THRESHOLD if self.threshold is None else self.threshold
 
+    def contrast_or_own(self, contrast: Contrast | None) -> Contrast:
+        """The contrast given, or else that of the head's own dataset."""
+        return contrast or self._contrast
+
+    def to_gpu(self) -> "Picker":
+        """The same picker, with its networks on the GPU.
+
+        Raises:
+            InvalidInputError: When torch sees none.
+        """
+        if not torch.cuda.is_available():
+            raise InvalidInputError("no GPU is there that torch can use: leave --gpu out, or install torch with CUDA")
+        for module in (self._trunk, self._head):
+            module.to("cuda")
+        return self
+
     def pick(
         self,
         micrograph: str | Path | Micrograph | ArrayLike,
@@ -170,7 +186,7 @@ class Picker:
         check_options(threshold, min_distance_angstrom, memory_bound_gib, contrast)
         diameter = self.diameter_or_own(diameter_angstrom)
         image, pixel_size = _image(micrograph, pixel_size_angstrom)
-        prepared = self._prepare(image, pixel_size, diameter, contrast or self._contrast, _named(micrograph))
+        prepared = self._prepare(image, pixel_size, diameter, self.contrast_or_own(contrast), _named(micrograph))
         threshold = self.threshold_or_own(threshold)
         if min_distance_angstrom is None:
             distance = InferenceConfig.min_distance_boxes
