@@ -56,9 +56,9 @@ def pick_file(picker: Picker, file: Path | RemoteFile, name: str, config: PickCo
         if Origin.of(file) != origin:
             raise MicrographError(f"{file}: was written to while it was read; pick it again when it is complete")
     except (HydraPickerError, OSError) as error:
-        return Outcome(failure=str(error))
+        return Outcome(failure=str(error).replace(str(file), name))  # a worker has absolute paths
     except (MemoryError, torch.OutOfMemoryError):
-        return Outcome(failure=f"{file}: not enough memory for it; give a smaller --memory-bound-gib")
+        return Outcome(failure=f"{name}: not enough memory for it; give a smaller --memory-bound-gib")
     height, width = micrograph.image.shape
     kept = KeptMicrograph(
         Origin(name, origin.place, origin.bytes, origin.modified),
