@@ -16,6 +16,7 @@ import pytest
 from hydrapicker.cli import main
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.files import read_particles
+from hydrapicker.picking import watch as watching
 from hydrapicker.picking.kept import KeptMicrograph, KeptPicks
 from hydrapicker.picking.pick import PickConfig, pick
 
@@ -155,6 +156,29 @@ def test_the_command_ends_with_all_files_when_it_is_told_to_end(
     assert "picks on 1 micrographs by any version 1: out/picks.star" in capsys.readouterr().out
     assert len(read_particles("out/picks.star")["mics/a.mrc"].xy) > 0
     assert (here / "out" / "micrographs" / "a_autopick.star").is_file()
+
+
+def test_a_file_is_picked_when_it_has_stopped_changing(
+    here: Path, image: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file, whole at any time, is written again between looks: it is picked at the first that saw no change."""
+    file, looks, there = here / "mics" / "a.mrc", 0, []
+    file.parent.mkdir()
+    file.write_bytes(mrc(image, here))
+
+    def sleep(seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        there.append(kept("a").exists())
+        if looks < 4:
+            os.utime(file, (looks, looks))
+        if looks == 6:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching.time, "sleep", sleep)
+    report = pick(PickConfig(("mics",), Path("out"), head="any", watch=True))
+    assert there == [False] * 4 + [True] * 2
+    assert list(report.counts) == ["mics/a.mrc"]
 
 
 def test_only_folders_are_watched(here: Path) -> None:
