@@ -29,7 +29,7 @@ from hydrapicker_registry.strict import build, parse_object
 
 __all__ = ["KeptMicrograph", "KeptPicks", "Origin", "PickingOptions", "claimed"]
 
-_FOLDER, _OPTIONS, _SUFFIX = "picked", "options.json", ".safetensors"
+_FOLDER, _OPTIONS, _SUFFIX, _LOCK = "picked", "options.json", ".safetensors", ".pick.lock"
 _DETAILS = "micrograph"
 
 
@@ -143,23 +143,42 @@ def claimed(out: Path) -> Iterator[None]:
     made = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        handle = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+        handle = _locked(out)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{out}: cannot be written ({reason}); choose a folder you may write to") from error
     try:
+        yield
+    finally:
+        with suppress(OSError):
+            (out / _LOCK).unlink()
+            for folder in made:
+                folder.rmdir()
+        os.close(handle)
+
+
+def _locked(out: Path) -> int:
+    """An open file that only this process has locked; the system unlocks it when the process ends, in any way.
+
+    A file, and open for writing, for the sake of NFS.
+    """
+    while True:
+        handle = os.open(out / _LOCK, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go when the process ends, in any way
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(handle), os.stat(out / _LOCK)):  # noqa: PTH116 (as fstat gives it)
+                return handle
         except BlockingIOError as error:
+            os.close(handle)
             raise HydraPickerError(
                 f"{out}: another hydrapicker pick is at work in this folder: wait for it, end it, or give another --out"
             ) from error
-        yield
-    finally:
+        except FileNotFoundError:  # who had it has removed it, after we opened it
+            pass
+        except OSError:
+            os.close(handle)
+            raise
         os.close(handle)
-        with suppress(OSError):
-            for folder in made:
-                folder.rmdir()
 
 
 class KeptPicks:
