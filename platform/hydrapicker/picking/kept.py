@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from hydrapicker.errors import HydraPickerError, InvalidInputError
 from hydrapicker.files import Particles, micrograph_stem
@@ -222,7 +222,7 @@ class KeptPicks:
         details = {field.name: getattr(micrograph, field.name) for field in fields(_Details)}
         text = json.dumps(details | {"origin": asdict(micrograph.origin)})
         with atomic_write(self._file(micrograph.origin.stem)) as temporary:
-            save_file({"xy": micrograph.xy, "score": micrograph.score}, temporary, {_DETAILS: text})
+            temporary.write_bytes(save({"xy": micrograph.xy, "score": micrograph.score}, {_DETAILS: text}))
 
     def forget(self, stem: str) -> None:
         """Drop the picks of a micrograph."""
