@@ -107,6 +107,8 @@ def detect(
 ) -> dict[str, Detections]:
     """Detections of several heads on a whole normalised image, in that image's pixels.
 
+    The network runs where its weights are, everything else where the image is.
+
     Args:
         trunk: In evaluation mode.
         heads: By dataset name, in evaluation mode.
@@ -117,8 +119,9 @@ def detect(
     """
     config = config or InferenceConfig()
     padded = pad(image, background)
-    outputs = head_outputs(trunk, heads, padded.image, config.memory_bound_gib)
-    return {name: decode_padded(output, padded, box_px, config) for name, output in outputs.items()}
+    weights = next(trunk.parameters())
+    outputs = head_outputs(trunk, heads, padded.image.to(weights.device), config.memory_bound_gib)
+    return {name: decode_padded(output.to(image.device), padded, box_px, config) for name, output in outputs.items()}
 
 
 def decode_padded(

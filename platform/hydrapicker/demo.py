@@ -110,6 +110,6 @@ def _pick_test_micrographs(head: RegisteredHead, out: Path, say: Say) -> Path:
     dataset = Store().open(dataset_name)
     folder = SimulateConfig(dataset_name, f"builtin:{dataset_name}").folder / "micrographs"
     files = tuple(str(folder / dataset.rows[row].id) for row in dataset.split("test"))
-    report = pick(PickConfig(files, out, head=chosen, overlay=True))
+    report = pick(PickConfig(files, out, head=chosen, overlay=True, overwrite=True))
     say(f"picked the test micrographs of {dataset_name}: {sum(report.counts.values())} picks in {report.written[0]}")
     return out / "overlays"

@@ -39,7 +39,7 @@ def load_head(
     from hydrapicker_registry.registry import HeadRegistry
 
     loaded = HeadRegistry(tracking_uri).load(name, version, alias, offline=offline)
-    return Picker(loaded.head, loaded.trunk, loaded.version.version)
+    return Picker.of(loaded)
 
 
 def list_heads(*, retired: bool = False, tracking_uri: str | None = None) -> "tuple[HeadVersion, ...]":

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -32,15 +33,26 @@ def progress_bar(title: str) -> Iterator[Callable[[int, int, str], None]]:
 
 
 def _plain_progress(title: str) -> Callable[[int, int, str], None]:
-    last = time.monotonic()
+    last = start = time.monotonic()
+    done_before: int | None = None
 
     def show(done: int, total: int, label: str) -> None:
-        nonlocal last
-        if done == total or time.monotonic() - last > _LINE_EVERY_SECONDS:
-            last = time.monotonic()
-            print(f"{title} {done}/{total} {label}".rstrip(), file=sys.stderr, flush=True)
+        nonlocal last, done_before
+        done_before = done if done_before is None else done_before
+        now = time.monotonic()
+        if done == total or now - last > _LINE_EVERY_SECONDS:
+            last = now
+            left = _time_left(done - done_before, total - done, now - start)
+            print(f"{title} {done}/{total} {label}{left}".rstrip(), file=sys.stderr, flush=True)
 
     return show
+
+
+def _time_left(done: int, to_do: int, seconds: float) -> str:
+    """How long the rest takes if it takes as long as what was done; nothing where nothing can be told."""
+    if done <= 0 or to_do <= 0:
+        return ""
+    return f", {timedelta(seconds=round(seconds / done * to_do))} left"
 
 
 def say(line: str) -> None:

@@ -15,6 +15,7 @@ from hydrapicker.files.formats import FORMATS, FormatName, format_of, write_pick
 from hydrapicker.files.inputs import find_inputs, read_input_header, read_input_particles
 from hydrapicker.files.matching import match_to_micrographs, resolve_names
 from hydrapicker.files.micrographs import MICROGRAPH_SUFFIXES
+from hydrapicker.files.remote import is_url
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +43,8 @@ class ConvertConfig:
         min_distance_angstrom: Leave out particles nearer than this to one with a higher score.
         diameter_angstrom: Side of the boxes, for formats that want boxes.
         box_px: Side of the boxes in pixels instead; by default what the files say.
+        apply: The choice.json that a report of `hydrapicker inspect` exported: only the picks it leaves. SOURCE may
+            then be the folder that `hydrapicker pick` wrote, whose doubtful picks are chosen among, too.
     """
 
     source: Positional[str]
@@ -57,6 +60,7 @@ class ConvertConfig:
     min_distance_angstrom: float | None = None
     diameter_angstrom: float | None = None
     box_px: float | None = None
+    apply: Path | None = None
 
     def __post_init__(self) -> None:
         positive = ("height", "width", "pixel_size_angstrom", "scale", "diameter_angstrom", "box_px")
@@ -100,7 +104,8 @@ def convert(config: ConvertConfig) -> ConvertReport:
         OutputError: When a file cannot be written.
     """
     form = _format(config)
-    read = {name: _scaled(part, config.scale) for name, part in read_input_particles(config.source).items()}
+    particles, config = _given(config)
+    read = {name: _scaled(part, config.scale) for name, part in particles.items()}
     taken_as_mrc = tuple(
         name
         for name, part in read.items()
@@ -109,7 +114,7 @@ def convert(config: ConvertConfig) -> ConvertReport:
         and not name.lower().endswith(MICROGRAPH_SUFFIXES)
     )
     found, outside = _looked_up(config, read)
-    changed = {name: _changed(config, name, part) for name, part in found.items()}
+    changed = {name: _changed(config, name, part) for name, part in _chosen(config, found).items()}
     written = write_picks(form, config.out, changed)
     counts = {name: len(part.xy) for name, part in changed.items()}
     return ConvertReport(tuple(written), counts, outside, taken_as_mrc)
@@ -124,6 +129,29 @@ def _format(config: ConvertConfig) -> FormatName:
     form = config.to or ends_like
     assert form is not None
     return form
+
+
+def _given(config: ConvertConfig) -> tuple[dict[str, Particles], ConvertConfig]:
+    """The particles, and the options with what is on record of how they were picked."""
+    if config.apply is None or is_url(config.source) or not Path(config.source).is_dir():
+        return read_input_particles(config.source), config
+    from hydrapicker.picking.source import PickSource
+
+    source = PickSource.read(Path(config.source))
+    if source.record is not None and config.diameter_angstrom is None and config.box_px is None:
+        config = replace(config, diameter_angstrom=source.record.diameter_angstrom)
+    return source.picks, config
+
+
+def _chosen(config: ConvertConfig, found: dict[str, Particles]) -> dict[str, Particles]:
+    if config.apply is None:
+        return found
+    from hydrapicker.inspection.choice import apply_choice, read_choice
+
+    if config.pixel_size_angstrom is not None:
+        size = config.pixel_size_angstrom
+        found = {name: replace(part, pixel_size_angstrom=size) for name, part in found.items()}
+    return apply_choice(read_choice(config.apply), found)
 
 
 def _scaled(particles: Particles, scale: float) -> Particles:

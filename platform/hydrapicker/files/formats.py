@@ -16,7 +16,7 @@ from hydrapicker.files.parquet import read_parquet, write_parquet
 from hydrapicker.files.star import read_star, write_autopick_list, write_autopick_star, write_combined_star
 from hydrapicker.files.topaz import write_topaz
 
-__all__ = ["FORMATS", "Format", "FormatName", "format_of", "write_picks", "write_picks_of_one"]
+__all__ = ["FORMATS", "Format", "FormatName", "file_of_one", "format_of", "write_picks", "write_picks_of_one"]
 
 
 FormatName = Literal["star", "box", "cbox", "cs", "topaz", "csv", "parquet"]
@@ -151,10 +151,9 @@ def write_picks_of_one(form: FormatName, folder: str | Path, name: str, particle
     InvalidInputError, ParticlesError, OutputError
         As :func:`write_picks`.
     """
-    write_one = FORMATS[form].write_one
-    if write_one is None:
+    write_one, path = FORMATS[form].write_one, file_of_one(form, folder, name)
+    if write_one is None or path is None:
         return None
-    path = _file_of_one(form, Path(folder), name)
     write_one(path, name, _ready(form, path, {name: particles})[name])
     return path
 
@@ -195,6 +194,17 @@ def _ready(form: FormatName, out: Path, particles: Mapping[str, Particles]) -> d
         if lacking:
             raise InvalidInputError(f"{out}: {spec.program}'s {spec.suffixes[0]} files need {lacking}")
     return {name: in_convention(part, spec.convention, name) for name, part in particles.items()}
+
+
+def file_of_one(form: FormatName, folder: str | Path, name: str) -> Path | None:
+    """Where a micrograph's own file lies in ``folder``; None where the format has no such files.
+
+    Raises
+    ------
+    InvalidInputError
+        No file can have that name.
+    """
+    return None if FORMATS[form].write_one is None else _file_of_one(form, Path(folder), name)
 
 
 def _file_of_one(form: FormatName, folder: Path, name: str) -> Path:

@@ -9,14 +9,8 @@ import numpy as np
 from tyro.conf import Positional
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.files import (
-    Convention,
-    Particles,
-    micrograph_stem,
-    read_header,
-    to_program_convention,
-    write_combined_star,
-)
+from hydrapicker.files import FORMATS, Particles, micrograph_stem, read_header, write_picks
+from hydrapicker.files.formats import FormatName, format_of
 from hydrapicker.files.locate import locate_micrographs
 from hydrapicker.files.micrographs import is_tiff
 from hydrapicker.inspection.choice import apply_choice, read_choice
@@ -31,12 +25,13 @@ class InspectConfig:
 
     Attributes:
         picks: Folder that `hydrapicker pick` wrote, or a file, folder or quoted pattern of any picker's picks.
-        out: The report (.html); with --apply the final picks (.star).
+        out: The report (.html); with --apply the final picks (.star, or as --to says).
         micrographs: Files, folders or quoted patterns of the micrographs; by default where the picks name them.
         diameter_angstrom: The particle's diameter; by default the one that was picked with.
         pixel_size_angstrom: Of the micrographs; by default what the picks, or the micrographs' headers, say.
         most_micrographs: Of more micrographs the report shows so many, evenly spaced by name; a choice applies to all.
         apply: The choice.json that a report exported: write the picks it leaves instead of a report.
+        to: With --apply, the format to write; by default the one that OUT ends like.
     """
 
     picks: Positional[Path]
@@ -46,6 +41,7 @@ class InspectConfig:
     pixel_size_angstrom: float | None = None
     most_micrographs: int = 1000
     apply: Path | None = None
+    to: FormatName | None = None
 
     def __post_init__(self) -> None:
         for name in ("diameter_angstrom", "pixel_size_angstrom"):
@@ -54,10 +50,15 @@ class InspectConfig:
                 raise InvalidInputError(f"{name} {value} is not positive: give it in Angstrom")
         if self.most_micrographs < 1:
             raise InvalidInputError(f"most_micrographs {self.most_micrographs} is not positive: give 1000")
-        suffix = ".html" if self.apply is None else ".star"
-        if self.out.suffix.lower() != suffix:
-            what = "a report" if self.apply is None else "the picks of a choice"
-            raise InvalidInputError(f"out is {self.out}: {what} ends in {suffix}, give --out NAME{suffix}")
+        if self.apply is None and self.to is not None:
+            raise InvalidInputError(f"to is {self.to}: it is for the picks of a choice, give --apply choice.json")
+        if self.apply is None and self.out.suffix.lower() != ".html":
+            raise InvalidInputError(f"out is {self.out}: a report ends in .html, give --out NAME.html")
+        if self.apply is not None and self.to is None and format_of(self.out) is None:
+            raise InvalidInputError(
+                f"out is {self.out}: the picks of a choice end in .star, give --out NAME.star, or --to "
+                f"{'|'.join(FORMATS)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def inspect(
 
 
 def apply(config: InspectConfig) -> InspectReport:
-    """Write the picks that a choice leaves as one STAR file in RELION's convention.
+    """Write the picks that a choice leaves.
 
     Raises:
         InvalidInputError: For a choice or picks that cannot be used, or that do not fit together.
@@ -123,8 +124,11 @@ def apply(config: InspectConfig) -> InspectReport:
     left = apply_choice(choice, _with_pixel_sizes(source, config))
     written = {name: each for name, each in left.items() if len(each.xy)}
     paths = locate_micrographs(written, source.file, config.micrographs)
-    final = {name: _for_relion(name, each, paths) for name, each in written.items()}
-    write_combined_star(config.out, final, None)
+    form = config.to or format_of(config.out)
+    assert form is not None
+    diameter = config.diameter_angstrom or (source.record.diameter_angstrom if source.record else None)
+    final = {name: _complete(form, name, each, paths, diameter) for name, each in written.items()}
+    write_picks(form, config.out, final)
     stems = {micrograph_stem(name) for name in source.picks}
     unknown = [name for name in choice.excluded_micrographs if micrograph_stem(name) not in stems]
     notes = (
@@ -145,15 +149,23 @@ def _with_pixel_sizes(source: PickSource, config: InspectConfig) -> dict[str, Pa
     return {name: replace(each, pixel_size_angstrom=sizes.get(name)) for name, each in source.picks.items()}
 
 
-def _for_relion(name: str, picks: Particles, paths: dict[str, Path]) -> Particles:
-    if picks.convention is Convention.PROGRAM or not is_tiff(name):
+def _complete(
+    form: FormatName, name: str, picks: Particles, paths: dict[str, Path], diameter_angstrom: float | None
+) -> Particles:
+    """With what the format needs and the micrograph or the record says."""
+    spec = FORMATS[form]
+    if spec.needs_box and diameter_angstrom is not None and picks.pixel_size_angstrom is not None:
+        picks = replace(picks, box_px=diameter_angstrom / picks.pixel_size_angstrom)
+    turned = picks.convention is not spec.convention and is_tiff(name)
+    if not (turned or spec.needs_shape) or picks.shape is not None:
         return picks
     if name not in paths:
         raise InvalidInputError(
-            f"{name} is not found, and its height is needed to count rows as RELION does for TIFF: give --micrographs"
+            f"{name} is not found, and its height is needed to count rows as {spec.program} does"
+            f"{' for TIFF' if turned else ''}: give --micrographs"
         )
-    xy = to_program_convention(picks.xy, name, read_header(paths[name]).height)
-    return replace(picks, xy=xy, convention=Convention.PROGRAM)
+    header = read_header(paths[name])
+    return replace(picks, shape=(header.height, header.width))
 
 
 def _evenly(names: list[str], most: int) -> list[str]:

@@ -4,39 +4,22 @@ RELION's files lie where a RELION job's would: ``autopick.star`` lists ``microgr
 ``picks.star`` holds all picks. Every other format has a folder of its own name.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.files import FORMATS, Particles, write_picks, write_picks_of_one
-from hydrapicker.files.formats import FormatName
+from hydrapicker.files import FORMATS, write_picks, write_picks_of_one
+from hydrapicker.files.formats import FormatName, file_of_one
 from hydrapicker.files.star import write_autopick_list
-from hydrapicker.picking.picker import Picks
+from hydrapicker.picking.kept import KeptMicrograph
 from hydrapicker.picking.record import ALL_PICKS
 
-__all__ = ["Outputs", "PickedMicrograph"]
+__all__ = ["Outputs"]
 
 _COMBINED = "picks"
 _WITH_DOUBTFUL: tuple[FormatName, ...] = ("cbox",)
 """Formats whose program chooses the threshold itself, and so is given the doubtful picks too."""
-
-
-@dataclass(frozen=True, eq=False)
-class PickedMicrograph:
-    """One micrograph's picks, as its files hold them.
-
-    Attributes:
-        name: The micrograph, as files shall name it.
-        picks: Those at or above the threshold, in stored rows.
-        all_picks: The doubtful ones too.
-        files: What was written of this micrograph alone, by format.
-    """
-
-    name: str
-    picks: Particles
-    all_picks: Particles
-    files: Mapping[FormatName, Path]
 
 
 @dataclass(frozen=True)
@@ -50,42 +33,61 @@ class Outputs:
         if not self.formats:
             raise InvalidInputError(f"no formats given: give some of {', '.join(FORMATS)}")
 
-    def write_micrograph(self, name: str, shape: tuple[int, int], picks: Picks, threshold: float) -> PickedMicrograph:
+    def write_micrograph(self, kept: KeptMicrograph, threshold: float, older_than: int | None = None) -> None:
         """Write one micrograph's own files, each all or nothing.
 
         Args:
-            name: The micrograph, as files shall name it.
-            shape: Its (height, width) in pixels.
-            picks: All that are kept, doubtful ones too.
+            kept: All its picks, doubtful ones too.
             threshold: What picks need to be written to formats that hold no doubtful ones.
+            older_than: Leave files alone that were written at this time, in nanoseconds, or after it.
 
         Raises:
             InvalidInputError: When a format cannot hold them.
             OutputError: When a file cannot be written.
         """
-        everything = _particles(picks, shape)
-        chosen = _particles(picks.above(threshold), shape)
-        files = {}
         for form in self.formats:
-            part = everything if form in _WITH_DOUBTFUL else chosen
-            path = write_picks_of_one(form, self._folder_of(form), name, part)
-            if path is not None:
-                files[form] = path
-        return PickedMicrograph(name, chosen, everything, files)
+            path = file_of_one(form, self._folder_of(form), kept.origin.name)
+            if path is None or (older_than is not None and _written_at(path) >= older_than):
+                continue
+            part = kept.particles(0 if form in _WITH_DOUBTFUL else threshold)
+            write_picks_of_one(form, self._folder_of(form), kept.origin.name, part)
 
-    def write_combined(self, micrographs: Sequence[PickedMicrograph]) -> tuple[Path, ...]:
-        """Write the files that hold, or list, the picks of all micrographs; returns what to show to users.
+    def remove_micrograph(self, stem: str) -> None:
+        """Remove one micrograph's own files, where there are any."""
+        for form in self.formats:
+            path = file_of_one(form, self._folder_of(form), stem)
+            if path is not None:
+                path.unlink(missing_ok=True)
+
+    def write_all(
+        self, kept: Sequence[KeptMicrograph], threshold: float, kept_at: Callable[[str], int]
+    ) -> tuple[Path, ...]:
+        """Write the files that hold or list all micrographs, and own files that are not there yet.
+
+        Args:
+            kept: All micrographs.
+            threshold: As in :meth:`write_micrograph`.
+            kept_at: When a micrograph's picks were kept, by its stem: older files of its own are out of date.
+
+        Returns:
+            What to show to users.
 
         Raises:
+            InvalidInputError: When a format cannot hold them.
             OutputError: When a file cannot be written.
         """
-        write_picks("star", self.folder / ALL_PICKS, {each.name: each.all_picks for each in micrographs})
-        particles = {each.name: each.picks for each in micrographs}
+        for each in kept:
+            self.write_micrograph(each, threshold, kept_at(each.origin.stem))
+        write_picks("star", self.folder / ALL_PICKS, {each.origin.name: each.particles() for each in kept})
+        particles = {each.origin.name: each.particles(threshold) for each in kept}
         written = []
         for form in dict.fromkeys(self.formats):
             spec, folder = FORMATS[form], self._folder_of(form)
             if spec.list_all is not None:
-                write_autopick_list(folder / "autopick.star", {each.name: each.files[form] for each in micrographs})
+                files = {name: file_of_one(form, folder, name) for name in particles}
+                write_autopick_list(
+                    folder / "autopick.star", {name: path for name, path in files.items() if path is not None}
+                )
             if spec.write_all is None:
                 written.append(folder)
             else:
@@ -96,6 +98,8 @@ class Outputs:
         return self.folder if form == "star" else self.folder / form
 
 
-def _particles(picks: Picks, shape: tuple[int, int]) -> Particles:
-    particles = Particles(picks.xy, picks.score, picks.pixel_size_angstrom)
-    return replace(particles, shape=shape, box_px=picks.diameter_px)
+def _written_at(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return -1

@@ -16,6 +16,7 @@ from hydrapicker_core.inference import InferenceConfig, detect
 from hydrapicker_core.preprocess import PreparedMicrograph, prepare, working_scale
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.package import HeadPackage, TrunkPackage
+from hydrapicker_registry.registry import LoadedHead
 
 _DEFAULT_THRESHOLD = 0.5
 
@@ -100,6 +101,11 @@ class Picker:
         self._contrast: Contrast = metadata.input.contrast
         self._trunk, self._head = build_modules(head, trunk, version)
 
+    @classmethod
+    def of(cls, loaded: LoadedHead) -> "Picker":
+        """A head of the registry, ready to pick."""
+        return cls(loaded.head, loaded.trunk, loaded.version.version)
+
     def __repr__(self) -> str:
         return f"Picker({self.name!r}, version={self.version})"
 
@@ -133,6 +139,22 @@ class Picker:
             return threshold
         return _DEFAULT_THRESHOLD if self.threshold is None else self.threshold
 
+    def contrast_or_own(self, contrast: Contrast | None) -> Contrast:
+        """The contrast given, or else that of the head's own dataset."""
+        return contrast or self._contrast
+
+    def to_gpu(self) -> "Picker":
+        """The same picker, with its networks on the GPU.
+
+        Raises:
+            InvalidInputError: When torch sees none.
+        """
+        if not torch.cuda.is_available():
+            raise InvalidInputError("no GPU is there that torch can use: leave --gpu out, or install torch with CUDA")
+        for module in (self._trunk, self._head):
+            module.to("cuda")
+        return self
+
     def pick(
         self,
         micrograph: str | Path | Micrograph | ArrayLike,
@@ -162,7 +184,7 @@ class Picker:
         check_options(threshold, min_distance_angstrom, memory_bound_gib, contrast)
         diameter = self.diameter_or_own(diameter_angstrom)
         image, pixel_size = _image(micrograph, pixel_size_angstrom)
-        prepared = self._prepare(image, pixel_size, diameter, contrast or self._contrast, _named(micrograph))
+        prepared = self._prepare(image, pixel_size, diameter, self.contrast_or_own(contrast), _named(micrograph))
         threshold = self.threshold_or_own(threshold)
         if min_distance_angstrom is None:
             distance = InferenceConfig.min_distance_boxes

@@ -194,7 +194,7 @@ def test_pictures_are_bounded_and_cover_the_whole_micrograph() -> None:
         ({"pixel_size_angstrom": -1.0}, "pixel_size_angstrom"),
         ({"most_micrographs": 0}, "most_micrographs"),
         ({"out": Path("a.star")}, r"a report ends in \.html"),
-        ({"apply": Path("c.json")}, r"the picks of a choice ends in \.star"),
+        ({"apply": Path("c.json")}, r"the picks of a choice end in \.star"),
     ],
 )
 def test_a_config_that_makes_no_sense_is_refused(options: dict[str, object], words: str) -> None:

@@ -32,7 +32,7 @@ def report(here: Path, image: np.ndarray) -> PickReport:
 def test_every_format_has_its_place(report: PickReport, here: Path) -> None:
     found = sorted(str(path.relative_to("out")) for path in Path("out").rglob("*") if path.is_file())
     assert found == sorted([
-        "all_picks.star", "picking.json",
+        "all_picks.star", "picking.json", "picked/options.json", "picked/a.safetensors", "picked/b.safetensors",
         "autopick.star", "micrographs/a_autopick.star", "micrographs/b_autopick.star", "picks.star",
         "box/a.box", "box/b.box", "cbox/a.cbox", "cbox/b.cbox", "cs/picks.cs", "cs/picks.csg",
         "topaz/picks.txt", "csv/picks.csv", "parquet/picks.parquet",
@@ -52,7 +52,7 @@ def test_every_format_holds_the_same_picks_and_cbox_the_doubtful_ones_too(
     sure = load_head("any").pick(image, pixel_size_angstrom=PIXEL, threshold=0.6)
     doubtful = load_head("any").pick(image, pixel_size_angstrom=PIXEL, threshold=0.01)
     assert 0 < len(sure) < len(doubtful)
-    assert report.counts == {Path("mics/a.mrc"): len(sure), Path("mics/b.tif"): len(sure)}
+    assert report.counts == {"mics/a.mrc": len(sure), "mics/b.tif": len(sure)}
     headers = [read_header(path) for path in sorted(Path("mics").iterdir())]
     for place in (*report.written, Path("out/micrographs")):
         matched = match_to_micrographs(read_particles(place), headers, place)
@@ -70,7 +70,8 @@ def test_every_format_holds_the_same_picks_and_cbox_the_doubtful_ones_too(
 def test_all_picks_begin_at_the_lower_of_threshold_and_floor(here: Path, image: np.ndarray) -> None:
     tifffile.imwrite("m.tif", image)
     for threshold, least in ((0.6, 0.01), (0.001, 0.001)):
-        pick(PickConfig(("m.tif",), Path("out"), head="any", pixel_size_angstrom=PIXEL, threshold=threshold))
+        options = {"head": "any", "pixel_size_angstrom": PIXEL, "threshold": threshold}
+        pick(PickConfig(("m.tif",), Path("out"), overwrite=True, **options))  # type: ignore[arg-type]
         assert PickingRecord.read(Path("out")).least_score == least
         scores = read_particles("out/all_picks.star")["m.tif"].score
         expected = load_head("any").pick(image, pixel_size_angstrom=PIXEL, threshold=least).score
@@ -80,8 +81,9 @@ def test_all_picks_begin_at_the_lower_of_threshold_and_floor(here: Path, image: 
 def test_without_star_there_is_only_what_inspect_needs(here: Path, image: np.ndarray) -> None:
     tifffile.imwrite("m.tif", image)
     pick(PickConfig(("m.tif",), Path("out"), head="any", pixel_size_angstrom=PIXEL, formats=("topaz", "topaz")))
-    found = sorted(str(path) for path in Path("out").rglob("*.*"))
-    assert found == ["out/all_picks.star", "out/picking.json", "out/topaz/picks.txt"]
+    found = sorted(str(path) for path in Path("out").glob("*"))
+    assert found == ["out/all_picks.star", "out/picked", "out/picking.json", "out/topaz"]
+    assert [path.name for path in Path("out/topaz").iterdir()] == ["picks.txt"]
 
 
 def test_no_format_at_all_is_refused() -> None:

@@ -18,7 +18,7 @@ from hydrapicker.picking.pick import PickConfig, pick
 
 PIXEL = 1.9
 NAMES = ["rlnCoordinateX", "rlnCoordinateY", "rlnAutopickFigureOfMerit"]
-FOR_ALL = ["all_picks.star", "autopick.star", "picking.json", "picks.star"]
+FOR_ALL = ["all_picks.star", "autopick.star", "picked/options.json", "picking.json", "picks.star"]
 
 
 @pytest.fixture
@@ -50,8 +50,8 @@ def test_every_micrograph_gets_a_star_and_all_one_more(
 ) -> None:
     code, out, _ = run(capsys, "mics", "--head", "any", "--out", "out", "--pixel-size-angstrom", PIXEL)
     assert code == 0
-    autopicks = [f"micrographs/{stem}_autopick.star" for stem in "abc"]
-    assert files_in(here / "out") == ["all_picks.star", "autopick.star", *autopicks, "picking.json", "picks.star"]
+    own = [path for stem in "abc" for path in (f"micrographs/{stem}_autopick.star", f"picked/{stem}.safetensors")]
+    assert files_in(here / "out") == sorted([*own, *FOR_ALL])
     combined = starfile.read(here / "out" / "picks.star")
     assert list(combined.columns) == ["rlnMicrographName", *NAMES, "rlnMicrographPixelSize"]
     assert f"{len(combined)} picks on 3 micrographs by any version 1: out/picks.star" in out
@@ -125,7 +125,8 @@ def test_one_bad_file_among_good_ones_is_left_out_and_said(
     (line,) = [line for line in err.splitlines() if "b.mrc" in line and "left out" in line]
     assert "truncated" in line
     assert "picks on 2 micrographs" in out
-    expected = [f"{path}" for stem in "ac" for path in (f"micrographs/{stem}_autopick.star", f"overlays/{stem}.png")]
+    own = ("micrographs/{}_autopick.star", "overlays/{}.png", "picked/{}.safetensors")
+    expected = [path.format(stem) for stem in "ac" for path in own]
     assert files_in(here / "out") == sorted([*expected, *FOR_ALL])
     assert set(read_particles(here / "out" / "picks.star")) == {"mics/a.mrc", "mics/c.tif"}
 

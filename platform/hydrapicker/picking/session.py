@@ -1,0 +1,139 @@
+"""A run of picking into one folder: what is done, what comes in, what is written at the end."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydrapicker.errors import HydraPickerError, InvalidInputError
+from hydrapicker.files import micrograph_stem
+from hydrapicker.files.remote import RemoteFile
+from hydrapicker.picking.config import PickConfig, PickReport
+from hydrapicker.picking.kept import KeptPicks, Origin, PickingOptions, claimed
+from hydrapicker.picking.one import Outcome, least_score
+from hydrapicker.picking.outputs import Outputs
+from hydrapicker.picking.picker import Picker
+from hydrapicker.picking.record import PickingRecord
+from hydrapicker.picking.summary import MicrographCount, summarise
+from hydrapicker.storage.atomic import atomic_write
+from hydrapicker_core.detection import MIN_DISTANCE_BOXES
+from hydrapicker_registry.versions import HeadVersion
+
+__all__ = ["Session"]
+
+
+class Session:
+    """The one writer of a folder of picks. Its files are the same whoever picked, in whatever order."""
+
+    def __init__(self, config: PickConfig, picker: Picker, head: HeadVersion) -> None:
+        self.options = _options(config, picker, head)
+        self.kept = KeptPicks(config.out, self.options, overwrite=config.overwrite)
+        self.failed: dict[Path | RemoteFile, str] = {}
+        self.skipped = 0
+        self._config = config
+        self._outputs = Outputs(config.out, config.formats)
+
+    @classmethod
+    @contextmanager
+    def opened(cls, config: PickConfig, picker: Picker, head: HeadVersion) -> Iterator["Session"]:
+        """A session that has the folder to itself.
+
+        Raises:
+            InvalidInputError: The folder holds picks made with other options.
+            HydraPickerError: Somebody else is picking into it, or it cannot be written.
+        """
+        with claimed(config.out):
+            yield cls(config, picker, head)
+
+    def is_done(self, origin: Origin) -> bool:
+        """Whether nothing is left to do for this very file, as far as one can tell before the end."""
+        return self.kept.is_done(origin) and (not self._config.overlay or self._overlay(origin.stem).exists())
+
+    def take(self, file: Path | RemoteFile, outcome: Outcome) -> str:
+        """Keep what came of a file, and write its own files; returns a word on it.
+
+        Raises:
+            OutputError: When a file cannot be written.
+        """
+        if outcome.kept is None:
+            return self._leave_out(file, outcome.failure or "no picks came back")
+        # The overlay before the picks, its own files after them: what a kill leaves undone can be told from these.
+        overlay = self._overlay(micrograph_stem(file.name))
+        overlay.unlink(missing_ok=True)
+        if outcome.overlay is not None:
+            with atomic_write(overlay) as temporary:
+                temporary.write_bytes(outcome.overlay)
+        try:
+            self.kept.keep(outcome.kept)
+            self._outputs.write_micrograph(outcome.kept, self.options.threshold)
+        except InvalidInputError as error:
+            return self._leave_out(file, str(error))
+        self.failed.pop(file, None)
+        return f"{file.name}: {len(outcome.kept.particles(self.options.threshold).xy)} picks"
+
+    def finish(self) -> PickReport:
+        """Write the files that hold all picks, of this run and of earlier ones.
+
+        Raises:
+            HydraPickerError: When there is no micrograph at all.
+            OutputError: When a file cannot be written.
+        """
+        kept = list(self.kept)
+        if not kept:
+            raise HydraPickerError(next(iter(self.failed.values()), "no micrograph has been picked"))
+        options = self.options
+        written = self._outputs.write_all(kept, options.threshold, self.kept.written_at)
+        names = tuple(each.origin.name for each in kept)
+        PickingRecord(
+            options.head,
+            options.version,
+            options.threshold,
+            options.least_score,
+            options.min_distance_angstrom,
+            options.diameter_angstrom,
+            names,
+        ).write(self._config.out)
+        counts = [
+            MicrographCount(
+                each.origin.name,
+                len(each.particles(options.threshold).xy),
+                (each.height, each.width),
+                each.pixel_size_angstrom,
+            )
+            for each in kept
+        ]
+        return PickReport(
+            f"{options.head} version {options.version}",
+            {each.name: each.picks for each in counts},
+            written,
+            summarise(counts),
+            {str(file): reason for file, reason in self.failed.items()},
+            self.skipped,
+        )
+
+    def _leave_out(self, file: Path | RemoteFile, reason: str) -> str:
+        """Older picks of the file, made before it changed, go too."""
+        self.failed[file] = reason
+        stem = micrograph_stem(file.name)
+        self.kept.forget(stem)
+        self._outputs.remove_micrograph(stem)
+        self._overlay(stem).unlink(missing_ok=True)
+        return f"{file.name}: left out"
+
+    def _overlay(self, stem: str) -> Path:
+        return self._config.out / "overlays" / f"{stem}.png"
+
+
+def _options(config: PickConfig, picker: Picker, head: HeadVersion) -> PickingOptions:
+    diameter, threshold = picker.diameter_or_own(config.diameter_angstrom), picker.threshold_or_own(config.threshold)
+    distance = MIN_DISTANCE_BOXES * diameter if config.min_distance_angstrom is None else config.min_distance_angstrom
+    return PickingOptions(
+        head=picker.name,
+        version=head.version,
+        head_sha256=head.package_sha256,
+        diameter_angstrom=diameter,
+        pixel_size_angstrom=config.pixel_size_angstrom,
+        threshold=threshold,
+        least_score=least_score(threshold),
+        min_distance_angstrom=distance,
+        contrast=picker.contrast_or_own(config.contrast),
+    )
