@@ -187,7 +187,7 @@ def test_a_run_killed_in_the_middle_goes_on_without_repeating(mics: Path, here: 
     alone = pick(PickConfig(("mics",), Path("alone"), head="any"))
     program = (
         "import os, signal, sys\n"
-        "from hydrapicker.files import atomic\n"
+        "from hydrapicker.storage import atomic\n"
         "left = int(sys.argv[1])\n"
         "def dying(path, to_disk=atomic._to_disk):\n"
         "    global left\n"
