@@ -117,18 +117,19 @@ def test_mlflow_holds_config_figures_and_curves(trained: Path) -> None:
 
 
 def test_a_contribution_leaves_trunk_and_generic_head_as_they_are(trained: Path) -> None:
-    before = load_head("generic")
+    before = HeadRegistry().load("generic")
     command = "contribute c.new --stage.epochs 2 --augmentation.crop-px 64 --loop.batch-size 2 --run-name contribution"
     assert main(command.split()) == 0
-    registered = {head.dataset: head for head in list_heads()}
-    assert registered["c.new"].trunk_version == 1
-    assert registered["generic"].version == before.version
-    contributed, first = best_weights(trained, "contribution"), best_weights(trained, "first")
-    for name, value in contributed.items():
-        if not name.startswith("_heads.%c%2Enew"):
-            assert np.array_equal(value, first[name]), name
-    moved = contributed["_heads.%c%2Enew.out.weight"]
-    assert not np.array_equal(moved, first["_heads.%generic.out.weight"])
+    registered = {head.dataset: head for head in reversed(list_heads())}  # the newest versions
+    assert registered["c.new"].trunk_version == before.version.trunk_version
+    assert registered["generic"].version == before.version.version
+    contributed = best_weights(trained, "contribution")
+    frozen = {f"trunk.{name}": value.numpy() for name, value in before.trunk.weights.items()}
+    generic = {f"_heads.%generic.{name}": value.numpy() for name, value in before.head.weights.items()}
+    for name, value in (frozen | generic).items():
+        assert np.array_equal(contributed[name], value), name
+    assert all(name in frozen | generic or name.startswith("_heads.%c%2Enew") for name in contributed)
+    assert not np.array_equal(contributed["_heads.%c%2Enew.out.weight"], generic["_heads.%generic.out.weight"])
 
 
 def test_picks_of_files_arrays_and_the_command_line_agree(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,11 @@ from hydrapicker.files.formats import FormatName
 from hydrapicker.files.micrographs import MicrographHeader
 
 HEIGHT, WIDTH = 4092, 5760
-WITHIN_PX = {"star": 1e-3, "box": 0.5, "cbox": 1e-3, "cs": 1e-3, "topaz": 0.5, "csv": 1e-3, "parquet": 0.0}
+# Where y is counted from the other end, float32 keeps so much of it before it is rounded to whole pixels.
+WHOLE_PIXELS = 0.5 + float(np.spacing(np.float32(HEIGHT)))
+WITHIN_PX = {
+    "star": 1e-3, "box": WHOLE_PIXELS, "cbox": 1e-3, "cs": 1e-3, "topaz": WHOLE_PIXELS, "csv": 1e-3, "parquet": 0.0
+}  # fmt: skip
 HOLDS_SCORES = set(FORMATS) - {"box"}
 HOLDS_NOTHING_OF_EMPTY = {"cs", "topaz", "csv", "parquet"}
 """One table for all: a micrograph without particles has no row."""
