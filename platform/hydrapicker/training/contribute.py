@@ -59,8 +59,9 @@ class ContributeConfig:
     run_name: str = ""
     loss: LossConfig = field(default_factory=LossConfig)
     augmentation: AugmentationConfig = field(default_factory=lambda: AugmentationConfig(crop_px=256))
-    stage: StageConfig = field(default_factory=lambda: StageConfig(epochs=40, optimiser="adam", learning_rate=3e-4))
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(minibatches_per_step=1, validate_every=5))
+    # Few micrographs make an epoch of a step or two: 40 of those left a head where the generic one was, 200 did not.
+    stage: StageConfig = field(default_factory=lambda: StageConfig(epochs=200, optimiser="adam", learning_rate=3e-4))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(minibatches_per_step=1, validate_every=10))
     streaming: StreamingConfig = field(default_factory=StreamingConfig)
     store: str | None = None
     runs: str = "hydrapicker-data/runs"
