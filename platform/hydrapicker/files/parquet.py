@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hydrapicker.errors import ParticlesError
 from hydrapicker.files.coordinates import Convention, Particles
-from hydrapicker.files.tables import numbers, particles_by_micrograph, pooled_columns
+from hydrapicker.files.tables import numbers, particles_by_micrograph, pooled_columns, pooled_pixel_sizes
 from hydrapicker.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -70,9 +68,9 @@ def write_parquet(path: str | Path, particles: Mapping[str, Particles]) -> None:
     import pyarrow.parquet as pq
 
     columns = pooled_columns(path, particles, (_NAME, _X, _Y, _SCORE))
-    sizes = [part.pixel_size_angstrom for part in particles.values()]
-    if sizes and None not in sizes:
-        columns[_PIXEL_SIZE] = np.repeat(np.array(sizes, np.float64), [len(part.xy) for part in particles.values()])
+    sizes = pooled_pixel_sizes(particles)
+    if sizes is not None:
+        columns[_PIXEL_SIZE] = sizes
     columns[_NAME] = pa.array(columns[_NAME], pa.string())
     with atomic_write(path) as temporary:
         pq.write_table(pa.table(columns), temporary, compression="zstd")

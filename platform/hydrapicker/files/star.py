@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hydrapicker.errors import ParticlesError
 from hydrapicker.files.coordinates import Convention, Particles
-from hydrapicker.files.tables import check_text, numbers, particles_by_micrograph, pooled_columns
+from hydrapicker.files.tables import check_text, numbers, particles_by_micrograph, pooled_columns, pooled_pixel_sizes
 from hydrapicker.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -137,9 +137,9 @@ def write_combined_star(
         The file cannot be written.
     """
     columns = pooled_columns(path, particles, (_NAME, _X, _Y, _SCORE))
-    sizes = [part.pixel_size_angstrom or pixel_size_angstrom for part in particles.values()]
-    if sizes and None not in sizes:
-        columns[_PIXEL_SIZE] = np.repeat(np.array(sizes, float), [len(part.xy) for part in particles.values()])
+    sizes = pooled_pixel_sizes(particles, pixel_size_angstrom)
+    if sizes is not None:
+        columns[_PIXEL_SIZE] = sizes
     write_blocks(path, {"particles": columns})
 
 

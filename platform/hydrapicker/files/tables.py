@@ -13,7 +13,7 @@ from hydrapicker.files.coordinates import Convention, Particles
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_text", "common_value", "numbers", "particles_by_micrograph", "pooled_columns"]
+__all__ = ["check_text", "common_value", "numbers", "particles_by_micrograph", "pooled_columns", "pooled_pixel_sizes"]
 
 
 def check_text(path: Path, *, may_be_empty: bool = False) -> None:
@@ -154,3 +154,16 @@ def pooled_columns(
     if scores:
         columns[score] = np.concatenate(scores)
     return columns
+
+
+def pooled_pixel_sizes(
+    particles: Mapping[str, Particles], otherwise: float | None = None
+) -> NDArray[np.float64] | None:
+    """The pixel size of every particle's micrograph, in the rows of :func:`pooled_columns`.
+
+    Micrographs whose own is not known take ``otherwise``; None where one is still not known, or where there are none.
+    """
+    sizes = [part.pixel_size_angstrom or otherwise for part in particles.values()]
+    if not sizes or None in sizes:
+        return None
+    return np.repeat(np.array(sizes, np.float64), [len(part.xy) for part in particles.values()])
