@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hydrapicker_core.bands import trunk_in_bands
@@ -104,6 +104,7 @@ def detect(
     background: Background,
     box_px: float,
     config: InferenceConfig | None = None,
+    excluded: Bool[Tensor, "h w"] | None = None,
 ) -> dict[str, Detections]:
     """Detections of several heads on a whole normalised image, in that image's pixels.
 
@@ -116,17 +117,29 @@ def detect(
         background: The image's background, for the noise around it.
         box_px: Side of a particle's box in working pixels.
         config: Score floor, minimum distance and memory bound.
+        excluded: True where no particle can be: no detection is centred there, nor keeps another away.
     """
     config = config or InferenceConfig()
     padded = pad(image, background)
     weights = next(trunk.parameters())
     outputs = head_outputs(trunk, heads, padded.image.to(weights.device), config.memory_bound_gib)
-    return {name: decode_padded(output.to(image.device), padded, box_px, config) for name, output in outputs.items()}
+    return {
+        name: decode_padded(output.to(image.device), padded, box_px, config, excluded)
+        for name, output in outputs.items()
+    }
 
 
 def decode_padded(
-    output: Float[Tensor, "3 gy gx"], padded: PaddedImage, box_px: float, config: InferenceConfig
+    output: Float[Tensor, "3 gy gx"],
+    padded: PaddedImage,
+    box_px: float,
+    config: InferenceConfig,
+    excluded: Bool[Tensor, "h w"] | None = None,
 ) -> Detections:
     """Detections from a head's output on a padded image, in pixels of the image without its margin."""
     detections = padded.crop_coordinates(decode(output, config.score_floor))
+    if excluded is not None:
+        column, row = detections.xy.round().long().unbind(dim=1)
+        allowed = ~excluded[row, column]
+        detections = Detections(detections.xy[allowed], detections.score[allowed])
     return suppress_duplicates(detections, config.min_distance_boxes * box_px)

@@ -35,9 +35,11 @@ class PickConfig:
         threshold: Least probability of a pick; by default what the head's record recommends.
         min_distance_angstrom: Least distance between two picks; by default 0.6 of the diameter.
         contrast: Whether particles are darker or lighter than the ice; by default as in the head's own dataset.
+        exclude_edges_angstrom: How far from the micrograph's edges the nearest pick may be centred.
+        mask_contamination: Pick nothing on carbon and contaminants larger than a particle.
         formats: What to write: RELION's star (picks.star, autopick.star and micrographs/), or in a folder of its name
             EMAN's box, crYOLO's cbox (with all doubtful picks), cryoSPARC's cs, Topaz' tables, csv, parquet.
-        overlay: Also write a PNG of every micrograph with its picks.
+        overlay: Also write a PNG of every micrograph with its picks, what was excluded tinted.
         overwrite: Forget the picks that are in OUT and pick anew.
         watch: FILES are folders: pick what appears in them until Ctrl-C.
         parallel: Pick "here", one after the other, or on "ray", one per core; "auto" is Ray where RAY_ADDRESS names a
@@ -55,6 +57,8 @@ class PickConfig:
     threshold: float | None = None
     min_distance_angstrom: float | None = None
     contrast: Contrast | None = None
+    exclude_edges_angstrom: float = 0.0
+    mask_contamination: bool = False
     formats: tuple[FormatName, ...] = ("star",)
     overlay: bool = False
     overwrite: bool = False
@@ -68,7 +72,13 @@ class PickConfig:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
                 raise InvalidInputError(f"{name} {value} is not positive: give it in Angstrom")
-        check_options(self.threshold, self.min_distance_angstrom, self.memory_bound_gib, self.contrast)
+        check_options(
+            self.threshold,
+            self.min_distance_angstrom,
+            self.memory_bound_gib,
+            self.contrast,
+            self.exclude_edges_angstrom,
+        )
         if self.parallel not in get_args(Where):
             raise InvalidInputError(f"parallel is {self.parallel!r}: give {', '.join(get_args(Where))}")
         if self.watch and self.parallel == "ray":

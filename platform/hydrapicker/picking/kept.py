@@ -47,6 +47,8 @@ class PickingOptions:
         least_score: Least probability of what is kept.
         min_distance_angstrom: Least distance between two picks.
         contrast: What particles are on the micrographs.
+        exclude_edges_angstrom: How far from the edges the nearest pick may be.
+        mask_contamination: Whether carbon and contaminants were masked.
     """
 
     head: str
@@ -58,6 +60,8 @@ class PickingOptions:
     least_score: float
     min_distance_angstrom: float
     contrast: Contrast
+    exclude_edges_angstrom: float
+    mask_contamination: bool
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,8 @@ def _pick(picker: Picker, micrograph: Micrograph, config: PickConfig) -> Picks:
         threshold=least_score(picker.threshold_or_own(config.threshold)),
         min_distance_angstrom=config.min_distance_angstrom,
         contrast=config.contrast,
+        exclude_edges_angstrom=config.exclude_edges_angstrom,
+        mask_contamination=config.mask_contamination,
         memory_bound_gib=config.memory_bound_gib,
     )
 
@@ -88,5 +90,7 @@ def _pick(picker: Picker, micrograph: Micrograph, config: PickConfig) -> Picks:
 def _overlay(micrograph: Micrograph, picks: Picks) -> bytes:
     with tempfile.TemporaryDirectory(prefix="hydrapicker-") as folder:
         path = Path(folder) / "overlay.png"
-        draw_overlay(path, micrograph.image, picks.xy, picks.diameter_px, picks.pixel_size_angstrom)
+        draw_overlay(
+            path, micrograph.image, picks.xy, picks.diameter_px, picks.pixel_size_angstrom, excluded=picks.excluded
+        )
         return path.read_bytes()

@@ -22,6 +22,8 @@ _LOWPASS_DIAMETERS = 12
 
 PICK_COLOUR = (64, 224, 128)
 PARTICLE_COLOUR = (255, 80, 80)
+EXCLUDED_COLOUR = (255, 170, 60)
+_EXCLUDED_OPACITY = 0.35
 
 _BAR_SHARE = 0.2
 _FONT_SHARE = 1 / 45
@@ -52,10 +54,12 @@ def draw_overlay(
     diameter_px: float,
     pixel_size_angstrom: float | None = None,
     particles_xy: NDArray[np.float32] | None = None,
+    excluded: NDArray[np.bool_] | None = None,
 ) -> None:
     """Write what :func:`overlay_png` gives to a file, whole or not at all."""
+    png = overlay_png(image, picks_xy, diameter_px, pixel_size_angstrom, particles_xy, excluded)
     with atomic_write(path) as temporary:
-        temporary.write_bytes(overlay_png(image, picks_xy, diameter_px, pixel_size_angstrom, particles_xy))
+        temporary.write_bytes(png)
 
 
 def overlay_png(
@@ -64,6 +68,7 @@ def overlay_png(
     diameter_px: float,
     pixel_size_angstrom: float | None = None,
     particles_xy: NDArray[np.float32] | None = None,
+    excluded: NDArray[np.bool_] | None = None,
 ) -> bytes:
     """A PNG of a micrograph with a circle around every pick, and a cross on every particle where these are known.
 
@@ -73,11 +78,12 @@ def overlay_png(
         diameter_px: Of the circles, in the image's pixels.
         pixel_size_angstrom: Of the image, for a scale bar; None for no bar.
         particles_xy: float32 ``(m, 2)``; small red crosses.
+        excluded: Where nothing was to be picked, in a grid of any size over the whole image; tinted.
     """
     marks = [Marks(picks_xy, PICK_COLOUR, Shape.CIRCLE)]
     if particles_xy is not None:
         marks.append(Marks(particles_xy, PARTICLE_COLOUR, Shape.CROSS))
-    return marks_png(image, marks, diameter_px, pixel_size_angstrom)
+    return marks_png(image, marks, diameter_px, pixel_size_angstrom, excluded)
 
 
 def draw_marks(
@@ -97,10 +103,13 @@ def marks_png(
     marks: Sequence[Marks],
     diameter_px: float,
     pixel_size_angstrom: float | None = None,
+    excluded: NDArray[np.bool_] | None = None,
 ) -> bytes:
     """A PNG of a micrograph with marks of several kinds; arguments as of :func:`overlay_png`."""
     cropped, size = _cropped(image, diameter_px)
     picture = _grey(cropped).resize([_SUPERSAMPLING * side for side in size], Image.Resampling.BICUBIC)
+    if excluded is not None:
+        picture = _tinted(picture, excluded)
     draw = ImageDraw.Draw(picture)
     scale = np.array(picture.size) / (image.shape[1], image.shape[0])
     # Fourier cropping keeps the centre of pixel 0 where it is, resizing its corner: half a cropped pixel in between.
@@ -116,6 +125,11 @@ def marks_png(
     buffer = io.BytesIO()
     picture.resize(size, Image.Resampling.BOX).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _tinted(picture: Image.Image, excluded: NDArray[np.bool_]) -> Image.Image:
+    opacity = Image.fromarray((excluded * (255 * _EXCLUDED_OPACITY)).astype(np.uint8)).resize(picture.size)
+    return Image.composite(Image.new("RGB", picture.size, EXCLUDED_COLOUR), picture, opacity)
 
 
 def _draw_mark(draw: ImageDraw.ImageDraw, centre: tuple[float, float], radius: float, kind: Marks) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hydrapicker.errors import InvalidInputError, MicrographError
 from hydrapicker.files.micrographs import Micrograph, read_micrograph
+from hydrapicker.picking.masks import contamination_mask, edge_mask
 from hydrapicker.picking.modules import build_modules
 from hydrapicker_core.inference import InferenceConfig, detect
 from hydrapicker_core.preprocess import PreparedMicrograph, prepare, working_scale
@@ -26,6 +27,7 @@ def check_options(
     min_distance_angstrom: float | None,
     memory_bound_gib: float,
     contrast: str | None,
+    exclude_edges_angstrom: float = 0.0,
 ) -> None:
     """Refuse options of :meth:`Picker.pick` that make no sense, with :class:`InvalidInputError`."""
     if threshold is not None and not 0 <= threshold <= 1:
@@ -36,6 +38,10 @@ def check_options(
         )
     if not memory_bound_gib > 0:
         raise InvalidInputError(f"memory_bound_gib {memory_bound_gib} is not positive: give it in GiB")
+    if not (math.isfinite(exclude_edges_angstrom) and exclude_edges_angstrom >= 0):
+        raise InvalidInputError(
+            f"exclude_edges_angstrom {exclude_edges_angstrom} is not a width: give it in Angstrom, or 0 for none"
+        )
     if contrast not in (None, *get_args(Contrast)):
         raise InvalidInputError(f"contrast {contrast!r} is unknown: give {' or '.join(get_args(Contrast))}")
 
@@ -49,12 +55,15 @@ class Picks:
         score: Probability of a particle, float32 ``(n,)``.
         pixel_size_angstrom: Of the micrograph.
         diameter_angstrom: The diameter that was picked for.
+        excluded: Where nothing was to be picked: True there, in a coarser grid over the whole micrograph; None where
+            nothing was excluded.
     """
 
     xy: NDArray[np.float32]
     score: NDArray[np.float32]
     pixel_size_angstrom: float
     diameter_angstrom: float
+    excluded: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """How many picks there are."""
@@ -164,6 +173,8 @@ class Picker:
         threshold: float | None = None,
         min_distance_angstrom: float | None = None,
         contrast: Contrast | None = None,
+        exclude_edges_angstrom: float = 0.0,
+        mask_contamination: bool = False,
         memory_bound_gib: float = InferenceConfig.memory_bound_gib,
     ) -> Picks:
         """Pick one micrograph.
@@ -175,13 +186,15 @@ class Picker:
             threshold: Least probability of a pick; None: what the head's record recommends, or else 0.5.
             min_distance_angstrom: Least distance between two picks; None: 0.6 of the diameter.
             contrast: Whether particles are darker or lighter than the ice; None: as in the head's own dataset.
+            exclude_edges_angstrom: How far from the edges the nearest pick may be centred.
+            mask_contamination: Pick nothing on carbon and contaminants larger than a particle.
             memory_bound_gib: Above this estimate of memory the micrograph goes through the network in bands.
 
         Raises:
             MicrographError: For a file or image that cannot be used.
             InvalidInputError: When pixel size or diameter is neither given nor on record, or an option makes no sense.
         """
-        check_options(threshold, min_distance_angstrom, memory_bound_gib, contrast)
+        check_options(threshold, min_distance_angstrom, memory_bound_gib, contrast, exclude_edges_angstrom)
         diameter = self.diameter_or_own(diameter_angstrom)
         image, pixel_size = _image(micrograph, pixel_size_angstrom)
         prepared = self._prepare(image, pixel_size, diameter, self.contrast_or_own(contrast), _named(micrograph))
@@ -190,6 +203,7 @@ class Picker:
             distance = InferenceConfig.min_distance_boxes
         else:
             distance = min_distance_angstrom / diameter
+        excluded = self._excluded(prepared, exclude_edges_angstrom / pixel_size, mask_contamination)
         found = detect(
             self._trunk,
             {self.name: self._head},
@@ -197,9 +211,24 @@ class Picker:
             prepared.background,
             self._box_px,
             InferenceConfig(threshold, distance, memory_bound_gib),
+            None if excluded is None else torch.from_numpy(excluded),
         )[self.name]
         scales = np.array([prepared.scale_x, prepared.scale_y], dtype=np.float32)
-        return Picks((found.xy.numpy() / scales).astype(np.float32), found.score.numpy(), pixel_size, diameter)
+        return Picks(
+            (found.xy.numpy() / scales).astype(np.float32), found.score.numpy(), pixel_size, diameter, excluded
+        )
+
+    def _excluded(
+        self, prepared: PreparedMicrograph, edges_px: float, mask_contamination: bool
+    ) -> NDArray[np.bool_] | None:
+        """Where nothing is to be picked, at the working scale; None where that is nowhere."""
+        image = prepared.image.numpy()
+        masks = []
+        if edges_px > 0:
+            masks.append(edge_mask(image.shape, (edges_px * prepared.scale_y, edges_px * prepared.scale_x)))
+        if mask_contamination:
+            masks.append(contamination_mask(image, self._box_px))
+        return np.logical_or.reduce(masks) if masks else None
 
 
 def _named(micrograph: object) -> str:

@@ -136,4 +136,6 @@ def _options(config: PickConfig, picker: Picker, head: HeadVersion) -> PickingOp
         least_score=least_score(threshold),
         min_distance_angstrom=distance,
         contrast=picker.contrast_or_own(config.contrast),
+        exclude_edges_angstrom=config.exclude_edges_angstrom,
+        mask_contamination=config.mask_contamination,
     )

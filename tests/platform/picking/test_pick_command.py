@@ -240,3 +240,25 @@ def test_a_config_says_what_is_wrong_when_it_is_built() -> None:
     for options in ({"threshold": -0.1}, {"memory_bound_gib": 0.0}, {"min_distance_angstrom": -1.0}):
         with pytest.raises(HydraPickerError, match=next(iter(options))):
             PickConfig(("a.mrc",), Path("out"), **options)
+
+
+def test_carbon_and_edges_are_left_out_and_shown(
+    here: Path, image: np.ndarray, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dark = image.copy()
+    dark[:, 120:] -= 30 * image.std()
+    with mrcfile.new(here / "m.mrc", dark) as file:
+        file.voxel_size = PIXEL
+    options = ("m.mrc", "--head", "any", "--overlay", "--exclude-edges-angstrom", 20, "--mask-contamination")
+    assert run(capsys, *options, "--out", "out")[0] == 0
+    (picks,) = read_particles(here / "out" / "picks.star").values()
+    assert len(picks.xy) > 0
+    assert picks.xy.min() > 20 / PIXEL - 1
+    assert picks.xy[:, 0].max() < 125
+    pixels = np.asarray(Image.open(here / "out" / "overlays" / "m.png"), dtype=int)
+    reddish = (pixels[..., 0] - pixels[..., 2] > 20).mean(axis=0)
+    assert reddish[160:].mean() > 0.9
+    assert reddish[30:100].mean() < 0.3
+    code, _, err = run(capsys, *options[:-1], "--out", "out")
+    assert code == 1
+    assert "mask_contamination True and not False: give --overwrite" in err
