@@ -128,6 +128,7 @@ def test_jobs_are_executable_and_short(job: Path) -> None:
 
 def test_every_job_of_the_first_release_is_there() -> None:
     wanted = {"train_multihead.py", "contribute_dataset.py", "ingest_dataset.py", "pick_micrographs.py"}
+    wanted |= {"evaluate_heads.py", "tune_lambda_bias.py"}
     assert wanted <= {path.name for path in (ROOT / "jobs").glob("*.py")}
 
 

@@ -1,23 +1,47 @@
 """Registered heads on the same micrographs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.evaluation.heads import score_heads
+from hydrapicker.evaluation.heads import score_micrographs
 from hydrapicker.picking.modules import build_modules
 from hydrapicker.store.store import Dataset
-from hydrapicker_core.metrics import ScoredPicks, summarise
+from hydrapicker_core.bootstrap import MicrographPart
+from hydrapicker_core.metrics import pool, summarise
 from hydrapicker_registry.registry import LoadedHead
+
+Progress = Callable[[int, int, str], None]
 
 
 def measure(
     heads: Sequence[LoadedHead],
     dataset: Dataset,
-    progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+    progress: Progress = lambda done, total, label: None,
 ) -> list[dict[str, float]]:
     """Figures of each head on a dataset's ``test`` micrographs, at the threshold its record recommends.
 
-    Heads of one trunk are judged in one pass through it.
+    Raises:
+        InvalidInputError: As :func:`score_tests`.
+    """
+    scored = score_tests({str(i): head for i, head in enumerate(heads)}, dataset, progress)
+    summaries = (
+        summarise(pool(scored[str(i)]), len(scored[str(i)]), loaded.head.metadata.threshold)
+        for i, loaded in enumerate(heads)
+    )
+    return [{name: float(v) for name, v in each.as_dict().items() if v is not None} for each in summaries]
+
+
+def score_tests(
+    heads: Mapping[str, LoadedHead],
+    dataset: Dataset,
+    progress: Progress = lambda done, total, label: None,
+) -> dict[str, list[MicrographPart]]:
+    """What every head picks on each of a dataset's ``test`` micrographs; one pass for all heads of a trunk.
+
+    Args:
+        heads: By any names.
+        dataset: Where the micrographs lie.
+        progress: Told of every micrograph of each trunk's pass.
 
     Raises:
         InvalidInputError: When the dataset was prepared for boxes of another size, or has no test micrographs.
@@ -25,26 +49,19 @@ def measure(
     rows = dataset.split("test")
     if not len(rows):
         raise InvalidInputError(f"dataset {dataset.name} has no test micrographs: ingest it with --test-size")
-    scored: dict[int, ScoredPicks] = {}
-    by_trunk: dict[str, list[int]] = {}
-    for i, loaded in enumerate(heads):
+    by_trunk: dict[str, list[str]] = {}
+    for name, loaded in heads.items():
         box_px = loaded.head.metadata.input.box_px
         if box_px != dataset.box_px:
             raise InvalidInputError(
                 f"dataset {dataset.name} has boxes of {dataset.box_px} px and head {loaded.version.dataset!r} takes "
                 f"{box_px} px: ingest it with --box-px {box_px}"
             )
-        by_trunk.setdefault(loaded.trunk.sha256, []).append(i)
+        by_trunk.setdefault(loaded.trunk.sha256, []).append(name)
+    scored: dict[str, list[MicrographPart]] = {}
     for group in by_trunk.values():
-        built = {i: build_modules(heads[i].head, heads[i].trunk, heads[i].version.version) for i in group}
+        loads = {name: heads[name] for name in group}
+        built = {name: build_modules(each.head, each.trunk, each.version.version) for name, each in loads.items()}
         trunk = built[group[0]][0]
-        found = score_heads(trunk, {str(i): head for i, (_, head) in built.items()}, dataset, rows, progress)
-        scored |= {int(i): picks for i, picks in found.items()}
-    return [
-        {
-            name: float(value)
-            for name, value in summarise(scored[i], len(rows), loaded.head.metadata.threshold).as_dict().items()
-            if value is not None
-        }
-        for i, loaded in enumerate(heads)
-    ]
+        scored |= score_micrographs(trunk, {name: head for name, (_, head) in built.items()}, dataset, rows, progress)
+    return {name: scored[name] for name in heads}

@@ -13,6 +13,7 @@ VERBS = {
     "export": "transfer",
     "import": "transfer",
     "compare": "compare",
+    "evaluate": "evaluate",
     "suggest": "suggest",
     "rebase": "rebase",
 }

@@ -1,0 +1,180 @@
+"""The paper's tables from a registry and a store: own and generic heads on sources and on targets.
+
+Sources are the datasets that the trunk was trained on, targets those that got a head later. On a target the generic
+head is the zero-shot picker and the target's own head the few-shot one; models to compare with (a single-head network,
+or one network per target) come from registries of their own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from hydrapicker.errors import InvalidInputError
+from hydrapicker.evaluation.compare import score_tests
+from hydrapicker.store.store import Dataset, Store
+from hydrapicker_core.bootstrap import (
+    Interval,
+    MicrographPart,
+    bootstrap_difference,
+    bootstrap_intervals,
+    drawn_auroc,
+    drawn_average_precision,
+)
+from hydrapicker_core.metrics import auroc, average_precision, pool
+from hydrapicker_core.network import GENERIC
+from hydrapicker_registry.connection import default_tracking_uri
+from hydrapicker_registry.errors import HeadNotFoundError
+from hydrapicker_registry.reading import CHAMPION
+from hydrapicker_registry.registry import HeadRegistry, LoadedHead
+from hydrapicker_registry.versions import HeadVersion
+
+__all__ = ["OWN", "EvaluatedDataset", "HeadTables", "evaluate_heads"]
+
+OWN = "own"
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluatedDataset:
+    """Models on one dataset's test micrographs.
+
+    Attributes:
+        name: Of the dataset.
+        version: Of the dataset; the one its head was trained on.
+        heads: Version in its registry of each model's head: ``generic``, ``own``, and those compared with.
+        parts: What each model picks on each test micrograph.
+    """
+
+    name: str
+    version: str
+    heads: Mapping[str, int]
+    parts: Mapping[str, list[MicrographPart]]
+
+    @property
+    def particles(self) -> int:
+        """On the test micrographs."""
+        return sum(part[2] for part in next(iter(self.parts.values())))
+
+    @property
+    def micrographs(self) -> int:
+        """How many there are to test on."""
+        return len(next(iter(self.parts.values())))
+
+    def ap(self, model: str) -> Interval:
+        """A model's AP at IoU 0.6, with its interval over micrographs."""
+        return bootstrap_intervals(self.parts[model], {"": drawn_average_precision})[""]
+
+    def auroc(self, model: str) -> Interval:
+        """A model's AUROC, with its interval over micrographs."""
+        return bootstrap_intervals(self.parts[model], {"": drawn_auroc})[""]
+
+    def ap_difference(self, new: str, old: str) -> Interval:
+        """One model's AP minus another's, on the same drawn micrographs."""
+        return bootstrap_difference(self.parts[new], self.parts[old], drawn_average_precision)
+
+
+@dataclass(frozen=True, eq=False)
+class HeadTables:
+    """All datasets evaluated.
+
+    Attributes:
+        trunk: Version of the generic head's trunk.
+        generic: Version of the generic head.
+        sources: Datasets the trunk was trained on.
+        targets: Datasets that got a head later.
+        left_out: Why others were not evaluated, by their names.
+    """
+
+    trunk: int
+    generic: int
+    sources: tuple[EvaluatedDataset, ...]
+    targets: tuple[EvaluatedDataset, ...]
+    left_out: Mapping[str, str]
+
+    def metrics(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+        """AP and AUROC by ``sources`` or ``targets``, dataset and model."""
+        return {
+            kind: {
+                each.name: {
+                    model: {"ap": average_precision(pool(parts)), "auroc": auroc(pool(parts))}
+                    for model, parts in each.parts.items()
+                }
+                for each in datasets
+            }
+            for kind, datasets in (("sources", self.sources), ("targets", self.targets))
+        }
+
+
+def evaluate_heads(
+    store: Store,
+    against: Mapping[str, str] | None = None,
+    datasets: Sequence[str] = (),
+    progress: Progress = lambda done, total, label: None,
+) -> HeadTables:
+    """Judge the champion generic head and the datasets' own heads on the datasets' test micrographs.
+
+    A dataset's own head is its champion, or its newest version where none is (a contribution that failed the gate).
+    Each dataset is taken in the version that its head was trained on, so that no test micrograph was trained on.
+
+    Args:
+        store: Where the datasets are.
+        against: Tracking URIs of other registries, by what their models are called; each is judged on the targets by
+            its head of the target's name.
+        datasets: Names of those evaluated; empty: all that have a head and are in the store.
+        progress: Told of every micrograph.
+
+    Raises:
+        HeadNotFoundError: When the registry has no generic head, or not one for a dataset that was named.
+        InvalidInputError: When a dataset that was named is not in the store as its head knew it, or nothing is left.
+    """
+    registry = HeadRegistry()
+    generic = registry.load(GENERIC)
+    own = _own_heads(registry.list_heads())
+    if unknown := [name for name in datasets if name not in own]:
+        raise HeadNotFoundError(f"no head for {', '.join(unknown)} in {default_tracking_uri()}: train or contribute it")
+    rivals = {name: HeadRegistry(uri) for name, uri in (against or {}).items()}
+    rival_heads = {name: _own_heads(each.list_heads()) for name, each in rivals.items()}
+    found: dict[bool, list[EvaluatedDataset]] = {True: [], False: []}
+    left_out = {}
+    for name in datasets or sorted(own):
+        dataset = _as_trained(store, own[name])
+        if isinstance(dataset, str):
+            left_out[name] = dataset
+            continue
+        is_source = name in generic.trunk.metadata.datasets
+        heads = {GENERIC: generic, OWN: registry.load(name, own[name].version)}
+        if not is_source:
+            there = {model: versions[name] for model, versions in rival_heads.items() if name in versions}
+            heads |= {model: rivals[model].load(name, head.version) for model, head in there.items()}
+        found[is_source].append(_evaluated(dataset, heads, progress))
+    if left_out and (datasets or not any(found.values())):
+        raise InvalidInputError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
+    if not any(found.values()):
+        raise HeadNotFoundError(f"no head but the generic one in {default_tracking_uri()}: train or contribute some")
+    version = generic.version
+    return HeadTables(version.trunk_version, version.version, tuple(found[True]), tuple(found[False]), left_out)
+
+
+def _evaluated(dataset: Dataset, heads: Mapping[str, LoadedHead], progress: Progress) -> EvaluatedDataset:
+    versions = {model: loaded.version.version for model, loaded in heads.items()}
+    return EvaluatedDataset(dataset.name, dataset.version, versions, score_tests(heads, dataset, progress))
+
+
+def _own_heads(heads: Sequence[HeadVersion]) -> dict[str, HeadVersion]:
+    """The champion of every dataset, or else its newest version; heads come newest first."""
+    own: dict[str, HeadVersion] = {}
+    for head in heads:
+        if head.dataset != GENERIC and (head.dataset not in own or CHAMPION in head.aliases):
+            own[head.dataset] = head
+    return own
+
+
+def _as_trained(store: Store, head: HeadVersion) -> Dataset | str:
+    """The dataset as its head knew it, or why it is not there."""
+    manifest = store.manifest(head.dataset)
+    if manifest is None:
+        return f"not in the store {store.location.url()}"
+    for version, entry in manifest.versions.items():
+        if entry.fingerprint == head.dataset_fingerprint:
+            dataset = store.open(head.dataset, version)
+            return dataset if len(dataset.split("test")) else f"{version} has no test micrographs"
+    return f"no version in {store.location.url()} is what head version {head.version} was trained on"

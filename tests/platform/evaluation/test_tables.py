@@ -1,0 +1,224 @@
+"""The paper's tables: real heads in two real registries, real datasets, figures against those of each head alone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from torch import Tensor
+
+from hydrapicker.cli import main
+from hydrapicker.errors import HydraPickerError
+from hydrapicker.evaluation.heads import score_heads
+from hydrapicker.evaluation.tables import evaluate_heads
+from hydrapicker.files import Particles, write_combined_star
+from hydrapicker.store.config import IngestConfig
+from hydrapicker.store.ingest import ingest
+from hydrapicker.store.layout import NORMALISATION
+from hydrapicker.store.store import Store
+from hydrapicker_core.metrics import auroc, average_precision
+from hydrapicker_core.network import Head, NetworkConfig, Trunk
+from hydrapicker_registry import (
+    HeadInput,
+    HeadMetadata,
+    HeadPackage,
+    HeadRegistry,
+    Training,
+    TrunkInput,
+    TrunkMetadata,
+    TrunkPackage,
+    ensure_experiment,
+)
+
+NETWORK = NetworkConfig(width=4)
+SHARED = {
+    "architecture": NETWORK.as_dict(),
+    "training": Training({}, "run", None, None),
+    "metrics": {},
+    "authors": (),
+    "licence": None,
+    "citation": None,
+    "created": "2026-01-31T12:00:00+00:00",
+}
+
+
+@torch.no_grad()
+def weights(seed: int) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        trunk, head = Trunk(NETWORK), Head(NETWORK)
+        head.out.weight.normal_(std=0.1)
+        head.out.bias.zero_()
+    return trunk.state_dict(), head.state_dict()
+
+
+def fill(uri: str, seed: int, sources: dict[str, str], heads: list[tuple[str, str | None, str | None]]) -> None:
+    """A trunk of some sources, and heads: name, the dataset's fingerprint, alias."""
+    registry = HeadRegistry(uri)
+    run_id = str(MlflowClient(uri).create_run(ensure_experiment(uri, "training")).info.run_id)
+    trunk = TrunkPackage(
+        TrunkMetadata(**SHARED, input=TrunkInput(21, NORMALISATION), datasets=sources), weights(seed)[0]
+    )
+    registry.register_trunk(trunk, run_id)
+    for number, (name, fingerprint, alias) in enumerate(heads):
+        metadata = HeadMetadata(
+            **SHARED,
+            dataset=name,
+            dataset_version=1 if fingerprint else None,
+            dataset_fingerprint=fingerprint,
+            trunk=trunk.reference(1),
+            input=HeadInput(21, NORMALISATION, "dark", 34.0 if fingerprint else None),
+            threshold=None,
+        )
+        registry.register_head(HeadPackage(metadata, weights(seed + number)[1]), run_id, alias)
+
+
+def dataset(folder: Path, name: str, seed: int) -> str:
+    """Dark discs on noise, ingested; returns the fingerprint."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:100, :150]
+    particles = {}
+    for number in range(6):
+        xy = random.uniform([0, 0], [149, 99], (5 + number, 2)).astype(np.float32)
+        image = random.normal(size=(100, 150)).astype(np.float32)
+        for x, y in xy:
+            image -= 3 * ((columns - x) ** 2 + (rows - y) ** 2 < 8**2)
+        (folder / name).mkdir(exist_ok=True)
+        with mrcfile.new(folder / name / f"{name}{number}.mrc", image) as file:
+            file.voxel_size = 2.0
+        particles[f"{name}{number}.mrc"] = Particles(xy)
+    star = folder / name / "particles.star"
+    write_combined_star(star, particles, 2.0)
+    given = ((f"{folder}/{name}/*.mrc",), str(star), 34.0)
+    return ingest(IngestConfig(name, *given, test_size=2, store=str(folder / "store"), workers=1)).fingerprint
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sources a and b, targets c (no champion: the newest is its head) and d, and e that is not in the store."""
+    folder = tmp_path_factory.mktemp("platform")
+    found = {name: dataset(folder, name, seed) for seed, name in enumerate("abcd")}
+    gone = "e" * 64
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYDRAPICKER_CACHE", str(folder / "cache"))
+        heads: list[tuple[str, str | None, str | None]] = [
+            ("generic", None, "champion"),
+            ("a", found["a"], "champion"),
+            ("b", found["b"], "champion"),
+            ("a", found["a"], "challenger"),
+            ("c", found["c"], "challenger"),
+            ("c", found["c"], None),
+            ("d", found["d"], "champion"),
+            ("e", gone, "champion"),
+        ]
+        fill(f"sqlite:///{folder}/mlflow.db", 0, {"a": found["a"], "b": found["b"]}, heads)
+        single: list[tuple[str, str | None, str | None]] = [
+            ("generic", None, "champion"),
+            ("c", found["c"], "champion"),
+            ("a", found["a"], "champion"),
+        ]
+        fill(f"sqlite:///{folder}/single.db", 100, {"a": found["a"]}, single)
+    return folder
+
+
+@pytest.fixture
+def here(platform: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{platform}/mlflow.db")
+    monkeypatch.setenv("HYDRAPICKER_CACHE", str(platform / "cache"))
+    monkeypatch.chdir(platform)
+    return platform
+
+
+def alone(here: Path, name: str, trunk_seed: int, head_seed: int) -> tuple[float, float]:
+    """AP and AUROC of a head, without a registry."""
+    trunk, head = Trunk(NETWORK), Head(NETWORK)
+    trunk.load_state_dict(dict(weights(trunk_seed)[0]))
+    head.load_state_dict(dict(weights(head_seed)[1]))
+    stored = Store(str(here / "store")).open(name)
+    scored = score_heads(trunk, {"one": head}, stored, stored.split("test"))["one"]
+    return average_precision(scored), auroc(scored)
+
+
+def test_every_figure_is_that_of_the_head_alone(here: Path) -> None:
+    single = f"sqlite:///{here}/single.db"
+    tables = evaluate_heads(Store(str(here / "store")), {"single-head": single})
+    assert [each.name for each in tables.sources] == ["a", "b"]
+    assert [each.name for each in tables.targets] == ["c", "d"]
+    assert list(tables.left_out) == ["e"]
+    heads = {each.name: dict(each.heads) for each in (*tables.sources, *tables.targets)}
+    assert heads == {
+        "a": {"generic": 1, "own": 1},
+        "b": {"generic": 1, "own": 1},
+        "c": {"generic": 1, "own": 2, "single-head": 1},
+        "d": {"generic": 1, "own": 1},
+    }
+    seeds = {
+        ("sources", "a"): {"generic": (0, 0), "own": (0, 1)},
+        ("sources", "b"): {"generic": (0, 0), "own": (0, 2)},
+        ("targets", "c"): {"generic": (0, 0), "own": (0, 5), "single-head": (100, 101)},
+        ("targets", "d"): {"generic": (0, 0), "own": (0, 6)},
+    }
+    found = tables.metrics()
+    for (kind, name), models in seeds.items():
+        assert list(found[kind][name]) == list(models)
+        for model, of in models.items():
+            figures = found[kind][name][model]
+            assert (figures["ap"], figures["auroc"]) == pytest.approx(alone(here, name, *of), abs=1e-4), (name, model)
+    target = tables.targets[0]
+    assert (target.micrographs, target.particles) == (2, sum(part[2] for part in target.parts["own"]))
+    difference = target.ap_difference("own", "single-head")
+    assert difference.estimate == pytest.approx(target.ap("own").estimate - target.ap("single-head").estimate)
+
+
+def test_the_command_writes_tables_curves_and_a_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = f"heads evaluate --store store --out tables --against single-head=sqlite:///{here}/single.db".split()
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    text = (here / "tables" / "tables.md").read_text()
+    assert text in shown
+    rows = {
+        line.split(" | ")[0].strip("| "): line.strip("| ").split(" | ") for line in text.splitlines() if "|" in line
+    }
+    few = evaluate_heads(Store("store"), datasets=["c"]).targets[0].ap("own").estimate
+    assert rows["dataset"][3:6] == ["zero-shot", "few-shot", "single-head"]
+    assert rows["dataset"][6:] == ["few-shot minus zero-shot", "few-shot minus single-head"]
+    assert rows["c"][4].startswith(f"{few:.3f} / ")
+    assert rows["d"][5] == rows["d"][7] == "-"
+    assert "- e: not in the store" in text
+    names = {str(path.relative_to(here / "tables")) for path in (here / "tables").rglob("*.*")}
+    curves = {f"curves/{name}.png" for name in "abcd"}
+    assert names == {"tables.md", "sources.png", "targets.png", *curves}
+    assert main(command) == 0
+    client = MlflowClient(f"sqlite:///{here}/mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'hydrapicker'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert f"MLflow run {run.info.run_id}" in shown
+    assert run.data.metrics["targets.c.own.ap"] == pytest.approx(few)
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} >= {"tables.md", "sources.png"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"datasets": ["a", "nobody"]}, "no head for nobody in sqlite"),
+        ({"datasets": ["e"]}, "e: not in the store"),
+    ],
+)
+def test_a_dataset_that_is_named_must_be_there(here: Path, options: dict[str, object], words: str) -> None:
+    with pytest.raises(HydraPickerError, match=words):
+        evaluate_heads(Store(str(here / "store")), **options)  # type: ignore[arg-type]
+
+
+def test_another_version_of_a_dataset_is_not_what_a_head_was_trained_on(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "store").mkdir()
+    dataset(tmp_path, "a", 7)
+    with pytest.raises(HydraPickerError, match=r"a: no version in .* is what head version 1 was trained on"):
+        evaluate_heads(Store(str(tmp_path / "store")), datasets=["a"])
+    for against in ("single", "generic=sqlite:///x.db", "../x=sqlite:///x.db"):
+        assert main(["heads", "evaluate", "--against", against]) != 0
+    assert "NAME=TRACKING_URI" in capsys.readouterr().err
