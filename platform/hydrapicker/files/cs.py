@@ -97,18 +97,23 @@ def write_cs(path: str | Path, particles: Mapping[str, Particles]) -> None:
         A file cannot be written.
     """
     path = Path(path)
-    with_score = {part.score is not None for part in particles.values()}
+    found = [(part.score is not None, part.pixel_size_angstrom, len(part.xy)) for part in particles.values()]
+    with_score = {scored for scored, _, _ in found}
     if len(with_score) > 1:
         raise InvalidInputError(f"{path}: some micrographs have scores and some have none; give them for all or none")
-    known = [part.pixel_size_angstrom is not None for part in particles.values()]
+    known = [pixel_size is not None for _, pixel_size, _ in found]
     dtype = _dtype(particles, scores=with_score != {False}, pixel_sizes=all(known))
-    parts = [_part(path, name, part, dtype) for name, part in particles.items()]
-    rows = np.concatenate([np.empty(0, dtype), *parts])
+    count = sum(rows for _, _, rows in found)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.save(file, rows, allow_pickle=False)
+        # As np.save writes it, but without ever holding all rows.
+        descr = np.lib.format.dtype_to_descr(dtype)
+        header = {"descr": descr, "fortran_order": False, "shape": (count,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for name, part in particles.items():
+            file.write(_part(path, name, part, dtype).tobytes())
     slots = ["location", *(["pick_stats"] if with_score != {False} else [])]
     with atomic_write(path.with_suffix(".csg")) as temporary:
-        temporary.write_text(_group(path.name, len(rows), slots), encoding="utf-8")
+        temporary.write_text(_group(path.name, count, slots), encoding="utf-8")
 
 
 def _rows(path: Path) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hydrapicker.errors import ParticlesError
 from hydrapicker.files.coordinates import Convention, Particles
-from hydrapicker.files.tables import check_text, particles_by_micrograph, pooled_columns
+from hydrapicker.files.tables import check_text, particles_by_micrograph, pooled_portions
 from hydrapicker.storage.atomic import atomic_write
 
 __all__ = ["read_csv", "write_csv"]
@@ -83,9 +83,10 @@ def write_csv(path: str | Path, particles: Mapping[str, Particles]) -> None:
     """
     import pandas as pd
 
-    columns = pooled_columns(path, particles, ("micrograph", "x", "y", "score"))
-    with atomic_write(path) as temporary:
-        pd.DataFrame(columns).to_csv(temporary, index=False, float_format="%.7g", lineterminator="\n")
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for columns in pooled_portions(path, particles, ("micrograph", "x", "y", "score")):
+            first = file.tell() == 0
+            pd.DataFrame(columns).to_csv(file, header=first, index=False, float_format="%.7g", lineterminator="\n")
 
 
 def _column(table: Any, names: tuple[str, ...]) -> str | None:

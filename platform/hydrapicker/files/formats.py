@@ -1,6 +1,6 @@
 """The formats of particles and picks: one line each, and one function that writes them all."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -111,7 +111,8 @@ def write_picks(form: FormatName, out: str | Path, particles: Mapping[str, Parti
         A file, where it ends like one of that format; else a folder: for a file per micrograph where the program takes
         such (RELION's in ``micrographs`` and their list ``autopick.star`` above), else for one file called ``picks``.
     particles : mapping of micrograph name to Particles
-        y as ``Particles.convention`` says: the format turns it where it has to.
+        y as ``Particles.convention`` says: the format turns it where it has to. Gone through a few times, one
+        micrograph after the other: it need not hold them all in memory.
 
     Returns
     -------
@@ -128,7 +129,9 @@ def write_picks(form: FormatName, out: str | Path, particles: Mapping[str, Parti
         A file cannot be written.
     """
     spec, out = FORMATS[form], Path(out)
-    particles = _ready(form, out, particles)
+    for name, part in particles.items():  # refused before anything is written
+        _ready(form, out, name, part)
+    particles = _Ready(form, out, particles)
     if format_of(out) != form:
         return _write_into(form, out, particles)
     if spec.write_all is not None:
@@ -154,7 +157,7 @@ def write_picks_of_one(form: FormatName, folder: str | Path, name: str, particle
     write_one, path = FORMATS[form].write_one, file_of_one(form, folder, name)
     if write_one is None or path is None:
         return None
-    write_one(path, name, _ready(form, path, {name: particles})[name])
+    write_one(path, name, _ready(form, path, name, particles))
     return path
 
 
@@ -178,22 +181,37 @@ def _write_into(form: FormatName, folder: Path, particles: Mapping[str, Particle
     return [*files.values(), folder / _LIST]
 
 
-def _ready(form: FormatName, out: Path, particles: Mapping[str, Particles]) -> dict[str, Particles]:
-    """The particles in the format's convention; refused, before anything is written, where they lack what it needs."""
+class _Ready(Mapping[str, Particles]):
+    """Particles in a format's convention, each turned when it is asked for: there may be more than memory holds."""
+
+    def __init__(self, form: FormatName, out: Path, particles: Mapping[str, Particles]) -> None:
+        self._form, self._out, self._particles = form, out, particles
+
+    def __getitem__(self, name: str) -> Particles:
+        return _ready(self._form, self._out, name, self._particles[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._particles)
+
+    def __len__(self) -> int:
+        return len(self._particles)
+
+
+def _ready(form: FormatName, out: Path, name: str, part: Particles) -> Particles:
+    """A micrograph's particles in the format's convention; refused where they lack what it needs."""
     spec = FORMATS[form]
-    for name, part in particles.items():
-        lacking = (
-            "the size of the boxes (--diameter-angstrom or --box-px)"
-            if spec.needs_box and part.box_px is None
-            else f"the size of {name} in pixels (--micrographs)"
-            if spec.needs_shape and part.shape is None
-            else f"scores, and {name} has none"
-            if spec.needs_score and part.score is None
-            else None
-        )
-        if lacking:
-            raise InvalidInputError(f"{out}: {spec.program}'s {spec.suffixes[0]} files need {lacking}")
-    return {name: in_convention(part, spec.convention, name) for name, part in particles.items()}
+    lacking = (
+        "the size of the boxes (--diameter-angstrom or --box-px)"
+        if spec.needs_box and part.box_px is None
+        else f"the size of {name} in pixels (--micrographs)"
+        if spec.needs_shape and part.shape is None
+        else f"scores, and {name} has none"
+        if spec.needs_score and part.score is None
+        else None
+    )
+    if lacking:
+        raise InvalidInputError(f"{out}: {spec.program}'s {spec.suffixes[0]} files need {lacking}")
+    return in_convention(part, spec.convention, name)
 
 
 def file_of_one(form: FormatName, folder: str | Path, name: str) -> Path | None:

@@ -1,12 +1,13 @@
 """Particles in Parquet files: columns ``micrograph, x, y[, score][, pixel_size_angstrom]``, y counting stored rows."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydrapicker.errors import ParticlesError
 from hydrapicker.files.coordinates import Convention, Particles
-from hydrapicker.files.tables import numbers, particles_by_micrograph, pooled_columns, pooled_pixel_sizes
+from hydrapicker.files.tables import numbers, particles_by_micrograph, pooled_portions
 from hydrapicker.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -67,13 +68,12 @@ def write_parquet(path: str | Path, particles: Mapping[str, Particles]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = pooled_columns(path, particles, (_NAME, _X, _Y, _SCORE))
-    sizes = pooled_pixel_sizes(particles)
-    if sizes is not None:
-        columns[_PIXEL_SIZE] = sizes
-    columns[_NAME] = pa.array(columns[_NAME], pa.string())
-    with atomic_write(path) as temporary:
-        pq.write_table(pa.table(columns), temporary, compression="zstd")
+    with atomic_write(path) as temporary, ExitStack() as stack:
+        writer = None
+        for columns in pooled_portions(path, particles, (_NAME, _X, _Y, _SCORE), _PIXEL_SIZE):
+            table = pa.table({**columns, _NAME: pa.array(columns[_NAME], pa.string())})
+            writer = writer or stack.enter_context(pq.ParquetWriter(temporary, table.schema, compression="zstd"))
+            writer.write_table(table)
 
 
 def _table(path: Path) -> "pd.DataFrame":

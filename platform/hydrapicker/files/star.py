@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hydrapicker.errors import ParticlesError
 from hydrapicker.files.coordinates import Convention, Particles
-from hydrapicker.files.tables import check_text, numbers, particles_by_micrograph, pooled_columns, pooled_pixel_sizes
+from hydrapicker.files.tables import check_text, numbers, particles_by_micrograph, pooled_portions
 from hydrapicker.storage.atomic import atomic_write
 
 if TYPE_CHECKING:
@@ -136,11 +136,14 @@ def write_combined_star(
     OutputError
         The file cannot be written.
     """
-    columns = pooled_columns(path, particles, (_NAME, _X, _Y, _SCORE))
-    sizes = pooled_pixel_sizes(particles, pixel_size_angstrom)
-    if sizes is not None:
-        columns[_PIXEL_SIZE] = sizes
-    write_blocks(path, {"particles": columns})
+    names = (_NAME, _X, _Y, _SCORE)
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for columns in pooled_portions(path, particles, names, _PIXEL_SIZE, pixel_size_angstrom):
+            head, last, rows = _text({"particles": columns}).partition(f" #{len(columns)}\n")
+            if file.tell() == 0:
+                file.write(head + last)
+            file.write(rows.rstrip("\n") + "\n" if rows.strip() else "")
+        file.write("\n\n")
 
 
 def read_blocks(path: Path) -> dict[str, Any]:
@@ -213,6 +216,11 @@ def write_blocks(path: str | Path, blocks: Mapping[str, Any], first_lines: str =
     OutputError
         The file cannot be written.
     """
+    with atomic_write(path) as temporary:
+        temporary.write_text(first_lines + _text(blocks), encoding="utf-8")
+
+
+def _text(blocks: Mapping[str, Any]) -> str:
     import pandas as pd
     import starfile
 
@@ -220,6 +228,4 @@ def write_blocks(path: str | Path, blocks: Mapping[str, Any], first_lines: str =
         return pd.DataFrame(block) if any(isinstance(value, np.ndarray) for value in block.values()) else block
 
     text = starfile.to_string({name: loop(block) for name, block in blocks.items()}, float_format=_FORMAT)
-    # starfile's first line holds the time.
-    with atomic_write(path) as temporary:
-        temporary.write_text(first_lines + text.split("\n", 1)[1].lstrip("\n"), encoding="utf-8")
+    return str(text).split("\n", 1)[1].lstrip("\n")  # starfile's first line holds the time

@@ -1,6 +1,6 @@
 """What all particle files share: looking at the file first, and turning a table into particles by micrograph."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,9 @@ from hydrapicker.files.coordinates import Convention, Particles
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_text", "common_value", "numbers", "particles_by_micrograph", "pooled_columns", "pooled_pixel_sizes"]
+__all__ = ["check_text", "common_value", "numbers", "particles_by_micrograph", "pooled_portions"]
+
+_ROWS_AT_ONCE = 200_000
 
 
 def check_text(path: Path, *, may_be_empty: bool = False) -> None:
@@ -121,24 +123,60 @@ def particles_by_micrograph(
     return {str(name): part(np.asarray(rows)) for name, rows in groups.items()}
 
 
-def pooled_columns(
-    path: str | Path, particles: Mapping[str, Particles], names: tuple[str, str, str, str]
-) -> dict[str, Any]:
-    """One table's columns of the particles of all micrographs.
+def pooled_portions(
+    path: str | Path,
+    particles: Mapping[str, Particles],
+    names: tuple[str, str, str, str],
+    pixel_size: str | None = None,
+    otherwise: float | None = None,
+) -> Iterator[dict[str, Any]]:
+    """One table's columns of the particles of all micrographs, some hundred thousand rows at a time.
 
     Parameters
     ----------
     path : str or Path
         The file they are for, to be named in the error.
     particles : mapping of micrograph name to Particles
+        Gone through twice, one micrograph after the other: it need not hold them all in memory.
     names : tuple of str
         Of the columns: micrograph, x, y and score; the last is left out where there are no scores.
+    pixel_size : str, optional
+        Name of one more column: the micrographs' pixel sizes, where they are known for all.
+    otherwise : float, optional
+        Pixel size of micrographs whose own is not known.
+
+    Yields
+    ------
+    dict of str to array
+        All with the same columns; at least one, which may have no rows.
 
     Raises
     ------
     InvalidInputError
         Some micrographs have scores and some have none.
     """
+    known = [(part.score is not None, bool(part.pixel_size_angstrom or otherwise)) for part in particles.values()]
+    if len({scored for scored, _ in known}) > 1:
+        raise InvalidInputError(f"{path}: some micrographs have scores and some have none; give them for all or none")
+    sized = pixel_size is not None and bool(known) and all(sized for _, sized in known)
+    portion: dict[str, Particles] = {}
+    rows, begun = 0, False
+    for name, part in particles.items():
+        portion[name] = part
+        rows += len(part.xy)
+        if rows >= _ROWS_AT_ONCE:
+            yield _columns(portion, names, pixel_size if sized else None, otherwise)
+            portion, rows, begun = {}, 0, True
+    if portion or not begun:
+        yield _columns(portion, names, pixel_size if sized else None, otherwise)
+
+
+def _columns(
+    particles: Mapping[str, Particles],
+    names: tuple[str, str, str, str],
+    pixel_size: str | None,
+    otherwise: float | None,
+) -> dict[str, Any]:
     parts = particles.values()
     counts = [len(part.xy) for part in parts]
     xy = np.concatenate([np.empty((0, 2), np.float32), *(part.xy for part in parts)])
@@ -148,22 +186,9 @@ def pooled_columns(
         x: xy[:, 0],
         y: xy[:, 1],
     }
-    scores = [part.score for part in parts if part.score is not None]
-    if scores and len(scores) != len(counts):
-        raise InvalidInputError(f"{path}: some micrographs have scores and some have none; give them for all or none")
-    if scores:
+    if scores := [part.score for part in parts if part.score is not None]:
         columns[score] = np.concatenate(scores)
+    if pixel_size is not None:
+        sizes = np.array([part.pixel_size_angstrom or otherwise for part in parts], np.float64)
+        columns[pixel_size] = np.repeat(sizes, counts)
     return columns
-
-
-def pooled_pixel_sizes(
-    particles: Mapping[str, Particles], otherwise: float | None = None
-) -> NDArray[np.float64] | None:
-    """The pixel size of every particle's micrograph, in the rows of :func:`pooled_columns`.
-
-    Micrographs whose own is not known take ``otherwise``; None where one is still not known, or where there are none.
-    """
-    sizes = [part.pixel_size_angstrom or otherwise for part in particles.values()]
-    if not sizes or None in sizes:
-        return None
-    return np.repeat(np.array(sizes, np.float64), [len(part.xy) for part in particles.values()])

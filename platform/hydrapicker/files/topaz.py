@@ -13,7 +13,7 @@ import numpy as np
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.files.coordinates import Particles
 from hydrapicker.files.micrographs import micrograph_stem
-from hydrapicker.files.tables import pooled_columns
+from hydrapicker.files.tables import pooled_portions
 from hydrapicker.storage.atomic import atomic_write
 
 __all__ = ["write_topaz"]
@@ -31,11 +31,13 @@ def write_topaz(path: str | Path, particles: Mapping[str, Particles]) -> None:
     """
     import pandas as pd
 
-    named = {micrograph_stem(name): part for name, part in particles.items()}
-    if len(named) < len(particles):
+    image, *axes, score = ("image_name", "x_coord", "y_coord", "score")
+    if len({micrograph_stem(name) for name in particles}) < len(particles):
         raise InvalidInputError(f"{path}: Topaz names images without their folder, and two are the same; split them")
-    columns = pooled_columns(path, named, ("image_name", "x_coord", "y_coord", "score"))
-    for axis in ("x_coord", "y_coord"):
-        columns[axis] = np.floor(columns[axis].astype(np.float64) + 0.5).astype(np.int64)
-    with atomic_write(path) as temporary:
-        pd.DataFrame(columns).to_csv(temporary, sep="\t", index=False, float_format="%.7g", lineterminator="\n")
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        for columns in pooled_portions(path, particles, (image, axes[0], axes[1], score)):
+            columns[image] = [micrograph_stem(name) for name in columns[image]]
+            for axis in axes:
+                columns[axis] = np.floor(columns[axis].astype(np.float64) + 0.5).astype(np.int64)
+            table, first = pd.DataFrame(columns), file.tell() == 0
+            table.to_csv(file, header=first, sep="\t", index=False, float_format="%.7g", lineterminator="\n")

@@ -4,12 +4,12 @@ RELION's files lie where a RELION job's would: ``autopick.star`` lists ``microgr
 ``picks.star`` holds all picks. Every other format has a folder of its own name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.files import FORMATS, write_picks, write_picks_of_one
+from hydrapicker.files import FORMATS, Particles, write_picks, write_picks_of_one
 from hydrapicker.files.formats import FormatName, file_of_one
 from hydrapicker.files.star import write_autopick_list
 from hydrapicker.picking.kept import KeptMicrograph
@@ -59,15 +59,12 @@ class Outputs:
             if path is not None:
                 path.unlink(missing_ok=True)
 
-    def write_all(
-        self, kept: Sequence[KeptMicrograph], threshold: float, kept_at: Callable[[str], int]
-    ) -> tuple[Path, ...]:
-        """Write the files that hold or list all micrographs, and own files that are not there yet.
+    def write_all(self, everything: Mapping[str, Particles], sure: Mapping[str, Particles]) -> tuple[Path, ...]:
+        """Write the files that hold or list all micrographs.
 
         Args:
-            kept: All micrographs.
-            threshold: As in :meth:`write_micrograph`.
-            kept_at: When a micrograph's picks were kept, by its stem: older files of its own are out of date.
+            everything: All picks by micrograph, doubtful ones too.
+            sure: Those of at least the threshold. Both are gone through one micrograph after the other.
 
         Returns:
             What to show to users.
@@ -76,22 +73,19 @@ class Outputs:
             InvalidInputError: When a format cannot hold them.
             OutputError: When a file cannot be written.
         """
-        for each in kept:
-            self.write_micrograph(each, threshold, kept_at(each.origin.stem))
-        write_picks("star", self.folder / ALL_PICKS, {each.origin.name: each.particles() for each in kept})
-        particles = {each.origin.name: each.particles(threshold) for each in kept}
+        write_picks("star", self.folder / ALL_PICKS, everything)
         written = []
         for form in dict.fromkeys(self.formats):
             spec, folder = FORMATS[form], self._folder_of(form)
             if spec.list_all is not None:
-                files = {name: file_of_one(form, folder, name) for name in particles}
+                files = {name: file_of_one(form, folder, name) for name in sure}
                 write_autopick_list(
                     folder / "autopick.star", {name: path for name, path in files.items() if path is not None}
                 )
             if spec.write_all is None:
                 written.append(folder)
             else:
-                written += write_picks(form, folder / f"{_COMBINED}{spec.suffixes[0]}", particles)
+                written += write_picks(form, folder / f"{_COMBINED}{spec.suffixes[0]}", sure)
         return tuple(written)
 
     def _folder_of(self, form: FormatName) -> Path:

@@ -8,7 +8,7 @@ from hydrapicker.errors import HydraPickerError, InvalidInputError
 from hydrapicker.files import micrograph_stem
 from hydrapicker.files.remote import RemoteFile
 from hydrapicker.picking.config import PickConfig, PickReport
-from hydrapicker.picking.kept import KeptPicks, Origin, PickingOptions, claimed
+from hydrapicker.picking.kept import AllParticles, KeptPicks, Origin, PickingOptions, claimed
 from hydrapicker.picking.one import Outcome, least_score
 from hydrapicker.picking.outputs import Outputs
 from hydrapicker.picking.picker import Picker
@@ -77,12 +77,12 @@ class Session:
             HydraPickerError: When there is no micrograph at all.
             OutputError: When a file cannot be written.
         """
-        kept = list(self.kept)
-        if not kept:
+        stems, options = self.kept.stems(), self.options
+        if not stems:
             raise HydraPickerError(next(iter(self.failed.values()), "no micrograph has been picked"))
-        options = self.options
-        written = self._outputs.write_all(kept, options.threshold, self.kept.written_at)
-        names = tuple(each.origin.name for each in kept)
+        counts = [self._counted(stem) for stem in stems.values()]
+        everything, sure = (AllParticles(self.kept, stems, least) for least in (0, options.threshold))
+        written = self._outputs.write_all(everything, sure)
         PickingRecord(
             options.head,
             options.version,
@@ -90,17 +90,8 @@ class Session:
             options.least_score,
             options.min_distance_angstrom,
             options.diameter_angstrom,
-            names,
+            tuple(stems),
         ).write(self._config.out)
-        counts = [
-            MicrographCount(
-                each.origin.name,
-                len(each.particles(options.threshold).xy),
-                (each.height, each.width),
-                each.pixel_size_angstrom,
-            )
-            for each in kept
-        ]
         return PickReport(
             f"{options.head} version {options.version}",
             {each.name: each.picks for each in counts},
@@ -109,6 +100,13 @@ class Session:
             {str(file): reason for file, reason in self.failed.items()},
             self.skipped,
         )
+
+    def _counted(self, stem: str) -> MicrographCount:
+        """How many picks a micrograph has; its own files that are not there yet are written."""
+        each, threshold = self.kept.read(stem), self.options.threshold
+        self._outputs.write_micrograph(each, threshold, self.kept.written_at(stem))
+        picks, shape = len(each.particles(threshold).xy), (each.height, each.width)
+        return MicrographCount(each.origin.name, picks, shape, each.pixel_size_angstrom)
 
     def _leave_out(self, file: Path | RemoteFile, reason: str) -> str:
         """Older picks of the file, made before it changed, go too."""
