@@ -9,6 +9,7 @@ from hydrapicker.errors import HydraPickerError
 
 COMMANDS = {
     "simulate": "Simulate a dataset of micrographs from an atomic structure.",
+    "collection": "Simulate and ingest the collection that the general model is trained on.",
     "ingest": "Put micrographs and their particles into the dataset store.",
     "datasets": "List the datasets in the store; describe, verify or repair one; clean up.",
     "train": "Train trunk, generic head and a head per dataset, and register them.",

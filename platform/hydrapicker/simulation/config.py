@@ -22,6 +22,7 @@ class SimulateConfig:
     Attributes:
         name: Name of the dataset, also the start of every micrograph's file name.
         structure: PDB or mmCIF file (may be gzipped), or builtin:NAME for a shape that ships with HydraPicker.
+        chains: Names of the file's chains that make up the particle; its first biological assembly when not given.
         out: Folder to write; hydrapicker-data/simulated/NAME when not given.
         micrographs: Number of micrographs.
         height: Height of a micrograph in pixels.
@@ -29,6 +30,7 @@ class SimulateConfig:
         pixel_size_angstrom: Pixel size in Angstrom.
         particles: Average number of labelled particles per micrograph; as many as cover 35 % of the field
             when not given.
+        empty: Share of micrographs without any particle, from 0 to 1.
         spacing_diameters: Least distance between the centres of two particles, in particle diameters.
         voltage_kv: Acceleration voltage in kV.
         spherical_aberration_mm: Spherical aberration in mm.
@@ -37,6 +39,7 @@ class SimulateConfig:
         defocus_max_um: Largest underfocus in micrometres.
         dose_e_per_angstrom2: Electrons per square Angstrom that reach the detector through ice of average thickness.
         ice_thickness_angstrom: Average thickness of the ice in Angstrom.
+        contrast: Whether particles are darker or lighter than the ice.
         contamination: Ice crystals, edges of the carbon film and aggregates, which are never labelled.
         precision: Number type of the pixels written.
         seed: Same seed, same bytes.
@@ -45,12 +48,14 @@ class SimulateConfig:
 
     name: Positional[str]
     structure: str
+    chains: tuple[str, ...] = ()
     out: Path | None = None
     micrographs: int = 8
     height: int = 1024
     width: int = 1024
     pixel_size_angstrom: float = 2.0
     particles: int | None = None
+    empty: float = 0.0
     spacing_diameters: float = 0.9
     voltage_kv: float = 300.0
     spherical_aberration_mm: float = 2.7
@@ -59,6 +64,7 @@ class SimulateConfig:
     defocus_max_um: float = 2.4
     dose_e_per_angstrom2: float = 40.0
     ice_thickness_angstrom: float = 400.0
+    contrast: Literal["dark", "light"] = "dark"
     contamination: Literal["none", "light", "heavy"] = "none"
     precision: Literal["float32", "float16"] = "float32"
     seed: int = 0
@@ -69,6 +75,7 @@ class SimulateConfig:
         self._check_counts()
         self._check_physics()
         for choice, allowed in (
+            ("contrast", ("dark", "light")),
             ("contamination", ("none", "light", "heavy")),
             ("precision", ("float32", "float16")),
         ):
@@ -90,6 +97,7 @@ class SimulateConfig:
 
     def _check_physics(self) -> None:
         ranges = {
+            "empty": (0.0, 1.0),
             "pixel_size_angstrom": (0.1, 50.0),
             "spacing_diameters": (0.3, 10.0),
             "voltage_kv": (40.0, 2000.0),
@@ -121,5 +129,10 @@ class SimulateConfig:
 
     def identity(self) -> dict[str, str | int | float | None]:
         """Return the settings the bytes depend on, but for the atoms themselves: may a folder be continued?"""
-        elsewhere = {"structure", "out", "workers"}
+        elsewhere = {"structure", "chains", "out", "workers"}
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in elsewhere}
+
+    @classmethod
+    def when_not_given(cls) -> dict[str, object]:
+        """Return the defaults: what a record that was written before a setting existed has for it."""
+        return {field.name: field.default for field in fields(cls)}

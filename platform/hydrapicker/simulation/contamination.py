@@ -1,7 +1,7 @@
 """What is on every grid and is no particle: ice crystals, the edge of the carbon film, aggregates."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +53,10 @@ class Contamination:
     carbon_angstrom: NDArray[np.float32]
     clumped: NDArray[np.int64]
     free: NDArray[np.bool_]
+
+    def without_clumps(self) -> "Contamination":
+        """Return the same without aggregates, which consist of particles."""
+        return replace(self, clumped=self.clumped[:0])
 
     def transmission(self) -> NDArray[np.float32]:
         """Return the share of electrons that get through, shape (h, w)."""

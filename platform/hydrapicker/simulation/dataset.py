@@ -79,7 +79,7 @@ def simulate(config: SimulateConfig, progress: Progress = lambda done, total, la
     OutputError
         When the disk is full or not writable; the same command continues.
     """
-    structure = load_structure(config.structure)
+    structure = load_structure(config.structure, config.chains)
     diameter = diameter_angstrom(structure)
     particle_count(config, diameter)  # refuses what does not fit before anything is written
     claim_folder(config, structure, diameter)
@@ -120,6 +120,8 @@ class _Job:
         plan = plan_micrograph(self.config, self.diameter, box_px, index)
         if self.projector is not None and not path.is_file():
             image = render_micrograph(self.config, self.projector, plan, index).numpy()
+            if self.config.contrast == "light":
+                image = 2 * self.config.dose_e_per_angstrom2 * self.config.pixel_size_angstrom**2 - image
             write_mrc(path, image.astype(self.config.precision), self.config.pixel_size_angstrom)
         return plan.labelled(self.config)
 

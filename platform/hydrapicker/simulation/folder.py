@@ -72,4 +72,5 @@ def _differences(path: Path, record: dict[str, Any]) -> list[str]:
         raise InvalidInputError(f"{path} is damaged ({error}): remove the folder or choose another") from error
     if not isinstance(found, dict):
         raise InvalidInputError(f"{path} is not a record of a simulation: remove the folder or choose another")
-    return [key for key, value in record.items() if found.get(key, ...) != value]
+    there = {**SimulateConfig.when_not_given(), **found}
+    return [key for key, value in record.items() if there.get(key, ...) != value]

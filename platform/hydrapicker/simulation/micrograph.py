@@ -20,7 +20,7 @@ from hydrapicker.simulation.structure import StructureError
 _CARBON_POTENTIAL_VOLTS = 8.0
 _DEFAULT_COVERAGE = 0.35
 # One independent stream of random numbers for each purpose, so that none shifts another.
-_STREAMS = ("defocus", "contamination", "positions", "orientations", "ice", "detector")
+_STREAMS = ("defocus", "contamination", "positions", "orientations", "ice", "detector", "empty")
 _FAST_FACTORS = (2, 3, 5)
 
 
@@ -93,6 +93,8 @@ def plan_micrograph(config: SimulateConfig, diameter_angstrom: float, box_px: in
     mean = particle_count(config, diameter_angstrom)
     scaled = mean * shape[0] * shape[1] / (config.height * config.width)
     count = int(generators["positions"].poisson(scaled))
+    if generators["empty"].random() < config.empty:
+        count, contamination = 0, contamination.without_clumps()
     return Plan(
         defocus=optics.draw_defocus(config, generators["defocus"]),
         margin=(reach, reach),

@@ -2,8 +2,10 @@
 
 import gzip
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,16 +61,23 @@ class Structure:
         return float(np.linalg.norm(self.positions_angstrom, axis=1).max())
 
 
-def read_structure(path: Path) -> Structure:
+def read_structure(path: Path, chains: Sequence[str] = ()) -> Structure:
     """Read a PDB or mmCIF file, gzipped or not, with its first biological assembly built.
 
     Waters, hydrogens, alternative conformations and all models but the first are dropped. A file that
     names no biological assembly is taken as it is.
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+    chains : sequence of str
+        Names of chains: only these are taken, as they lie in the file; empty: the assembly.
+
     Raises
     ------
     StructureError
-        When the file is missing, is not a structure, or holds no atoms.
+        When the file is missing, is not a structure, holds no atoms, or lacks one of the chains.
     """
     import gemmi
 
@@ -81,7 +90,9 @@ def read_structure(path: Path) -> Structure:
         if len(structure) == 0:
             raise StructureError(f"{path} holds no atoms: give a PDB or mmCIF file of the particle")
         del structure[1:]
-        if structure.assemblies:
+        if chains:
+            _keep_chains(structure[0], chains, path)
+        elif structure.assemblies:
             structure.transform_to_assembly(structure.assemblies[0].name, gemmi.HowToNameCopiedChain.Dup)
         # Only now: the assembly may be defined by chains that consist of waters.
         structure.remove_alternative_conformations()
@@ -99,6 +110,14 @@ def read_structure(path: Path) -> Structure:
     if not known.any():
         raise StructureError(f"{path} holds no atoms: give a PDB or mmCIF file of the particle")
     return Structure.centred(positions[known], numbers[known])
+
+
+def _keep_chains(model: Any, chains: Sequence[str], path: Path) -> None:
+    there = [chain.name for chain in model]
+    if missing := [name for name in chains if name not in there]:
+        raise StructureError(f"{path} has no chain {', '.join(missing)}: it has {', '.join(dict.fromkeys(there))}")
+    for name in set(there) - set(chains):
+        model.remove_chain(name)
 
 
 def _check_complete(path: Path) -> None:

@@ -100,3 +100,19 @@ def test_no_atoms_and_no_numbers_are_refused() -> None:
         Structure.centred(np.zeros((0, 3)), np.zeros(0, np.uint8))
     with pytest.raises(StructureError, match="not a number"):
         Structure(np.full((1, 3), np.nan, np.float32), np.array([6], np.uint8))
+
+
+def test_chosen_chains_are_taken_as_they_lie_in_the_file(tmp_path: Path) -> None:
+    atoms = [
+        f"ATOM  {number:5d}  CA  ALA {chain}{number:4d}    {x:8.3f}{0:8.3f}{0:8.3f}  1.00  0.00           C"
+        for number, (chain, x) in enumerate([("A", 0), ("A", 2), ("B", 10), ("C", 20)], start=1)
+    ]
+    path = tmp_path / "three.pdb"
+    path.write_text("\n".join([*atoms, "END"]) + "\n")
+    assert len(read_structure(path).atomic_numbers) == 4
+    two = read_structure(path, ["A", "C"])
+    assert sorted((two.positions_angstrom[:, 0] - two.positions_angstrom[:, 0].min()).tolist()) == [0, 2, 20]
+    with pytest.raises(StructureError, match=r"three.pdb has no chain Q, R: it has A, B, C"):
+        read_structure(path, ["Q", "A", "R"])
+    with pytest.raises(StructureError, match="builtin:ring has no chains to choose from"):
+        load_structure("builtin:ring", ["A"])
