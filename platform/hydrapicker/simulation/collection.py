@@ -125,7 +125,7 @@ COLLECTION: tuple[Entry, ...] = (
         pixel_size_angstrom=1.2,
         dose_e_per_angstrom2=60.0,
         ice_thickness_angstrom=200.0,
-        particles=45,
+        particles=32,
     ),
     _entry("PDB-3cf3", "3cf3", 16, "1100x1100", pixel_size_angstrom=1.7, empty=0.1, **_defocus(0.8, 2.0), **_LIGHT),
     _entry(

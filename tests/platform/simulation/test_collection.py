@@ -10,6 +10,9 @@ from hydrapicker.errors import InvalidInputError
 from hydrapicker.files import read_micrograph
 from hydrapicker.simulation import collection
 from hydrapicker.simulation.collection import COLLECTION, TARGETS, Entry, configs, entries
+from hydrapicker.simulation.micrograph import particle_count
+from hydrapicker.simulation.source import load_structure
+from hydrapicker.simulation.structure import diameter_angstrom
 from hydrapicker.store.store import Store
 
 
@@ -84,3 +87,11 @@ def test_light_contrast_is_the_dark_micrograph_inverted(tmp_path: Path, monkeypa
         assert main(["simulate", "m", "--out", contrast, "--contrast", contrast, *options]) == 0
     dark, light = (read_micrograph(tmp_path / c / "micrographs" / "m_00001.mrc").image for c in ("dark", "light"))
     np.testing.assert_allclose(dark + light, 2 * 40 * 9, rtol=1e-6)
+
+
+def test_every_dataset_has_room_for_its_particles(structures: Path, tmp_path: Path) -> None:
+    """With the real structures: skipped without them."""
+    for config in configs(entries(), structures, tmp_path, None):
+        diameter = diameter_angstrom(load_structure(config.structure, config.chains))
+        assert 10 <= particle_count(config, diameter) <= 250, config.name
+        assert 50 <= diameter / config.pixel_size_angstrom <= 170, config.name
