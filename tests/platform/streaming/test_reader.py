@@ -159,25 +159,42 @@ def test_the_bound_of_bytes_holds_and_is_used(write_images, on_s3):
     dataset, _ = write_images(on_s3, 60)
     plan = minibatches(dataset, 2)
     sizes = [sum(dataset.path_of(row)[2] for row in minibatch.rows) for minibatch in plan]
-    asked = []
-    for megabytes in (1e-6, 0.5, 1, 20):
-        asked.clear()
-
-        def asking():
-            for size in sizes:
-                asked.append(size)
-                yield plan[len(asked) - 1]
-
+    for megabytes in (1e-6, 0.5, 1, 2, 20):
         bound = max(megabytes * 1e6, max(sizes))
-        with closing(
-            MinibatchReader({dataset.name: dataset}, asking(), replace(CONFIG, buffer_megabytes=megabytes))
-        ) as reader:
-            most = 0
+        config = replace(CONFIG, buffer_megabytes=megabytes)
+        with closing(MinibatchReader({dataset.name: dataset}, plan, config)) as reader:
+            held = []
             for number, _ in enumerate(reader):
-                # The last one that was asked for is not on its way yet, where it would not fit.
-                assert sum(asked[number + 1 : -1]) <= reader.buffered_bytes <= bound
-                most = max(most, reader.buffered_bytes)
-        assert most > 0.6 * min(bound, sum(sizes) - sizes[0])
+                assert reader.buffered_bytes >= sum(sizes[number + 1 : number + 2])
+                held.append(reader.buffered_bytes)
+        assert max(held) <= bound
+        assert max(held) > 0.6 * min(bound, sum(sizes) - sizes[0])
+        assert held[-1] == 0
+
+
+def test_a_large_minibatch_after_many_small_ones_stays_within_the_bound(write_images, on_s3):
+    dataset, images = write_images(on_s3, 60)
+    order = np.random.default_rng(0).permutation(50).tolist()
+    large = Minibatch(dataset.name, tuple(range(50, 60)), 0)
+    plan = [*(Minibatch(dataset.name, (row,), 0) for row in order), large]
+    bound = 1.2 * sum(dataset.path_of(row)[2] for row in large.rows)
+    with closing(MinibatchReader({"toy": dataset}, plan, replace(CONFIG, buffer_megabytes=bound / 1e6))) as reader:
+        found = []
+        for group in reader:
+            found.append(group)
+            assert reader.buffered_bytes <= bound
+    assert same(found, plan, images)
+
+
+def test_a_random_order_takes_fewer_requests_than_micrographs(write_images, on_s3, s3, monkeypatch):
+    """What lies beside something that is due comes with it, where the buffer has room until it is wanted."""
+    dataset, images = write_images(on_s3, 100)
+    plan = minibatches(dataset, 2)
+    half = sum(image.nbytes for image in images) / 2e6
+    with fault_proxy(s3.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        assert same(read(dataset, plan, replace(CONFIG, buffer_megabytes=half)), plan, images)
+        assert proxy.requests.total() < 40
 
 
 # --- faults ---
