@@ -32,7 +32,7 @@ class MappedFiles:
     def copy_into(self, path: str, offset: int, buffer: memoryview) -> bool:
         """Fill the buffer with a file's bytes from ``offset``; False, with nothing promised, where reading is due.
 
-        The bytes are those of the file that was there when this was first asked for it.
+        The bytes are those of the file that was there when this was first asked for so much of it.
         """
         try:
             mapped = self._mapped.get(path)

@@ -57,23 +57,28 @@ class DiskCache:
         self._segments: dict[str, Segment] = {}
         self._places: dict[str, Segment] = {}
         self._writer: SegmentWriter | None = None
-        self._writes, self._looked = True, -_LOOK_SECONDS
+        self._writes, self._looked = True, 0.0
         self._looking, self._writing = threading.Lock(), threading.Lock()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._mapped = MappedFiles(self._folder)
+            self._look()
         except OSError as error:
             raise StoreError(
                 f"{folder}: cannot cache micrographs there ({error.strerror}); "
                 "give a folder on a local disk that can be written, or no cache"
             ) from error
-        self._mapped = MappedFiles(self._folder)
 
     def has(self, checksum: str) -> bool:
         """Tell whether a micrograph seems to be there; another process may evict it at any time."""
         if time.monotonic() - self._looked > _LOOK_SECONDS:
             self._look()
-        return _checked_name(checksum) in self._places
+        return self._knows(_checked_name(checksum))
+
+    def _knows(self, checksum: str) -> bool:
+        segment = self._places.get(checksum)
+        return segment is not None and checksum in segment.entries
 
     def read_into(self, checksum: str, buffer: memoryview) -> bool:
         """Fill the buffer with a micrograph's bytes; False when it is not there.
@@ -100,8 +105,12 @@ class DiskCache:
         for checksum, _ in entries:
             _checked_name(checksum)
         try:
-            for writer, offset, (checksum, content) in self._claim(entries) if self._writes else ():
+            claimed = self._claim(entries) if self._writes else []
+            for writer, offset, (checksum, content) in claimed:
                 writer.write(checksum, offset, content)
+            with self._looking:
+                for name in {writer.name for writer, _, _ in claimed}:
+                    self._update(name)
         except OSError as error:
             self._stop(error)
 
@@ -140,12 +149,15 @@ class DiskCache:
             for name in self._segments.keys() - names:
                 self._forget(name)
             for name in names:
-                try:
-                    segment = self._segments.get(name) or Segment(self._folder, name)
-                    self._segments[name] = segment
-                    self._places.update(dict.fromkeys(segment.update(), segment))
-                except OSError:  # it was evicted meanwhile
-                    self._forget(name)
+                self._update(name)
+
+    def _update(self, name: str) -> None:
+        try:
+            segment = self._segments.get(name) or Segment(self._folder, name)
+            self._segments[name] = segment
+            self._places.update(dict.fromkeys(segment.update(), segment))
+        except OSError:  # it was evicted meanwhile
+            self._forget(name)
 
     def _forget(self, name: str) -> None:
         segment = self._segments.pop(name, None)
@@ -168,9 +180,9 @@ class DiskCache:
             if self._writer is not None and self._writer.name not in sizes:
                 self._writer = None  # somebody removed the folder's files
             claimed = []
-            for checksum, content in entries:
+            for checksum, content in dict(entries).items():
                 size = aligned(len(content))
-                if checksum not in self._places and self._evict(self._bound - size, sizes):
+                if not self._knows(checksum) and self._evict(self._bound - size, sizes):
                     writer = self._writer_for(size, sizes)
                     claimed.append((writer, writer.claim(size), (checksum, content)))
                     sizes[writer.name] = writer.size

@@ -66,14 +66,15 @@ class Segment:
             os.close(self._descriptor)
 
     def update(self) -> list[str]:
-        """Take in what was listed since the last time, and return its checksums."""
+        """Take in what was listed since the last time, and return the checksums of what is there of it."""
         if self._list.stat().st_size == self._listed:
             return []
         with self._list.open("rb") as file:
             file.seek(self._listed)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._listed += len(whole) + len(newline)
-        return [checksum for line in whole.split(b"\n") for checksum in self._take_in(line)]
+        listed = [checksum for line in whole.split(b"\n") for checksum in self._take_in(line)]
+        return [checksum for checksum in listed if checksum in self.entries]
 
     def _take_in(self, line: bytes) -> Iterator[str]:
         found = _LINE.fullmatch(line)  # one that was cut short by a full disk is none, nor is the one after it

@@ -70,3 +70,17 @@ def write_images() -> Callable[..., tuple[Dataset, list[np.ndarray]]]:
         return _put(root, name, images), images
 
     return write
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def root(request, tmp_path) -> str:
+    return {
+        "local": lambda: str(tmp_path / "store"),
+        "memory": lambda: f"memory://{tmp_path.name}",
+        "s3": lambda: f"s3://{request.getfixturevalue('bucket')}/store",
+    }[request.param]()
+
+
+@pytest.fixture
+def on_s3(bucket) -> str:
+    return f"s3://{bucket}/store"
