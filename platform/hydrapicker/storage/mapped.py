@@ -37,7 +37,8 @@ class MappedFiles:
         try:
             mapped = self._mapped.get(path)
             if mapped is None or offset + len(buffer) > len(mapped.content):  # it may have grown
-                self._mapped.pop(path, None)
+                mapped = None  # and with it the room that it takes
+                self.forget(path)
                 mapped = self._map(path)
             if mapped is None or not mapped.holds(offset, len(buffer)):
                 return False

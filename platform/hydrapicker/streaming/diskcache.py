@@ -6,7 +6,7 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,8 +22,8 @@ __all__ = ["DiskCache"]
 _FOLDER = "hydrapicker-micrographs"
 _LOCK = "lock"
 _CHECKSUM = re.compile(r"[0-9a-f]{32}")
-_SEGMENTS = 32
-"""The bound holds so many segments: what is evicted at once is a small part of it."""
+_SEGMENT_SHARE, _SEGMENT_BYTES = 32, 256_000_000
+"""A segment takes at most so small a part of the bound and so many bytes: what is evicted at once is not much."""
 _LOOK_SECONDS = 1.0
 """How old may be what is known of other processes' doings."""
 
@@ -61,7 +61,7 @@ class DiskCache:
         self._looking, self._writing = threading.Lock(), threading.Lock()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._lock = _Lock(self._folder / _LOCK)
             self._mapped = MappedFiles(self._folder)
             self._look()
         except OSError as error:
@@ -123,9 +123,8 @@ class DiskCache:
     def close(self) -> None:
         """Let go of all files, once nothing is being claimed; what is cached stays."""
         with self._writing, self._looking:
-            if self._lock >= 0:
-                os.close(self._lock)
-            self._writes, self._writer, self._lock = False, None, -1
+            self._writes, self._writer = False, None
+            self._lock.close()
             self._segments, self._places, self._mapped = {}, {}, MappedFiles(self._folder)
 
     def _stop(self, error: OSError) -> None:
@@ -141,12 +140,12 @@ class DiskCache:
 
     # --- what is there ---
 
-    def _look(self, sizes: Iterable[str] | None = None) -> None:
+    def _look(self) -> None:
         """Learn what was added and what was evicted, by any process."""
         with self._looking:
             self._looked = time.monotonic()
-            names = set(segment_sizes(self._folder) if sizes is None else sizes)
-            for name in self._segments.keys() - names:
+            names = segment_sizes(self._folder)
+            for name in self._segments.keys() - names.keys():
                 self._forget(name)
             for name in names:
                 self._update(name)
@@ -172,39 +171,42 @@ class DiskCache:
 
     def _claim(self, entries: Sequence[Entry]) -> list[tuple[SegmentWriter, int, Entry]]:
         """Make room for what is not there, evicting what is oldest where need be; what does not fit is left out."""
-        with self._writing, self._alone():
-            if not self._writes:
-                return []
-            sizes = segment_sizes(self._folder)
-            self._look(sizes)
-            if self._writer is not None and self._writer.name not in sizes:
-                self._writer = None  # somebody removed the folder's files
+        with self._writing, self._lock.held():
             claimed = []
-            for checksum, content in dict(entries).items():
+            for checksum, content in dict(entries).items() if self._writes else ():
                 size = aligned(len(content))
-                if not self._knows(checksum) and self._evict(self._bound - size, sizes):
-                    writer = self._writer_for(size, sizes)
+                if not self._knows(checksum) and self._book(size):
+                    writer = self._writer_for(size)
                     claimed.append((writer, writer.claim(size), (checksum, content)))
-                    sizes[writer.name] = writer.size
             return claimed
 
-    def _evict(self, allowed: int, sizes: dict[str, int]) -> bool:
-        """Remove segments that were used longest ago until so many bytes are left; False where that cannot be."""
+    def _book(self, size: int) -> bool:
+        """Let the bytes count as taken; False where they do not fit, whatever is evicted."""
+        booked = self._lock.booked
+        if booked is None or booked + size > self._bound:
+            booked = self._evict(self._bound - size)
+        fits = booked + size <= self._bound
+        self._lock.booked = booked + size if fits else booked
+        return fits
+
+    def _evict(self, allowed: int) -> int:
+        """Remove segments that were used longest ago until so many bytes are left; returns what is left."""
+        sizes = segment_sizes(self._folder)
         total = sum(sizes.values())
-        for name in list(sizes) if 0 <= allowed < total else ():
+        for name, size in sizes.items() if allowed >= 0 else ():
             if total > allowed and remove_segment(self._folder, name):
-                total -= sizes.pop(name)
+                total -= size
                 with self._looking:
                     self._forget(name)
-        return total <= allowed
+        return total
 
-    def _writer_for(self, size: int, sizes: dict[str, int]) -> SegmentWriter:
+    def _writer_for(self, size: int) -> SegmentWriter:
         """Give a segment with room: the one that this process appends to, one that nobody does, or a new one."""
-        most = max(size, self._bound // _SEGMENTS)
-        if self._writer is not None and self._writer.size + size <= most:
+        most = max(size, min(self._bound // _SEGMENT_SHARE, _SEGMENT_BYTES))
+        if self._writer is not None and self._writer.size + size <= most and not self._writer.removed:
             return self._writer
         self._writer = None
-        for name, taken in sizes.items():
+        for name, taken in segment_sizes(self._folder).items():
             if taken + size <= most:
                 with suppress(BlockingIOError, FileNotFoundError):
                     self._writer = SegmentWriter(self._folder, name)
@@ -212,14 +214,38 @@ class DiskCache:
         self._writer = SegmentWriter(self._folder)
         return self._writer
 
+
+class _Lock:
+    """A file that one process at a time holds, and in which it books how many bytes the cache takes."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the lock that one process at a time holds."""
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+    def held(self) -> Iterator[None]:
+        if self._descriptor < 0:  # it was closed, and nothing is claimed any more
+            yield
+            return
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
         try:
             yield
         finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    @property
+    def booked(self) -> int | None:
+        """Bytes booked so far; None when nobody has counted them yet."""
+        text = os.pread(self._descriptor, 32, 0).strip()
+        return int(text) if text.isdigit() else None
+
+    @booked.setter
+    def booked(self, size: int) -> None:
+        os.pwrite(self._descriptor, f"{size:<32d}".encode(), 0)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
 
 
 def _is_right(content: memoryview, checksum: str) -> bool:

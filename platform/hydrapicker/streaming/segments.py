@@ -149,6 +149,11 @@ class SegmentWriter:
             if hasattr(self, descriptor):
                 os.close(getattr(self, descriptor))
 
+    @property
+    def removed(self) -> bool:
+        """Whether somebody removed it all the same."""
+        return os.fstat(self._bytes).st_nlink == 0
+
     def claim(self, length: int) -> int:
         """Make room at the end, which counts from now on, and return its offset."""
         offset, self.size = self.size, self.size + aligned(length)

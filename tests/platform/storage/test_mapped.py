@@ -47,7 +47,8 @@ def test_a_file_put_in_its_place_changes_nothing(files, tmp_path):
     assert copied(files, "shard", 0, 300_000) == CONTENT
 
 
-def test_a_file_that_grew_is_mapped_anew(files, tmp_path):
+def test_a_file_that_grew_is_mapped_anew(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped_module, "_room", mapped_module._Room(300_004))
     assert copied(files, "shard", 0, 300_000) == CONTENT
     assert copied(files, "shard", 300_000, 4) is None
     with (tmp_path / "shard").open("ab") as file:

@@ -223,7 +223,7 @@ def test_what_is_larger_than_the_bound_is_not_kept(tmp_path):
     assert files(tmp_path) == []
 
 
-def test_what_others_append_to_stays_and_nothing_more_is_kept(tmp_path):
+def test_what_others_append_to_stays_and_nothing_more_is_kept(tmp_path, looks_always):
     writers = [DiskCache(tmp_path, 3 * SIZE) for _ in range(4)]
     for number, cache in enumerate(writers):
         add(cache, number)
@@ -264,7 +264,7 @@ def test_files_of_others_are_left_alone(tmp_path):
     assert cache.has(checksum(4))
 
 
-def test_a_folder_emptied_by_hand_is_filled_anew(tmp_path):
+def test_a_folder_emptied_by_hand_is_filled_anew(tmp_path, looks_always):
     cache = DiskCache(tmp_path, MANY)
     add(cache, 1)
     for ending in ("bytes", "list"):
@@ -341,6 +341,8 @@ def test_processes_that_add_at_once_lose_nothing(tmp_path):
     for process in running:
         process.communicate(b"x")
     assert [process.returncode for process in running] == [0, 0, 0]
+    (lock,) = tmp_path.rglob("lock")
+    assert int(lock.read_text()) == bytes_in(tmp_path)
     cache = DiskCache(tmp_path, 100 * MANY)
     assert all(read(cache, number) == content(number) for number in range(1_500))
 
