@@ -11,6 +11,7 @@ from hydrapicker.storage.location import Location
 from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, index_to_bytes
 from hydrapicker.store.layout import INDEX, MANIFEST, NORMALISATION, Manifest, VersionEntry, shard_name, shard_path
 from hydrapicker.store.store import Dataset, Store
+from hydrapicker.streaming import diskcache, segments
 
 _PER_SHARD = 10
 
@@ -84,3 +85,14 @@ def root(request, tmp_path) -> str:
 @pytest.fixture
 def on_s3(bucket) -> str:
     return f"s3://{bucket}/store"
+
+
+@pytest.fixture
+def looks_always(monkeypatch):
+    monkeypatch.setattr(diskcache, "_LOOK_SECONDS", 0.0)
+
+
+@pytest.fixture
+def as_another_process(monkeypatch):
+    """What this process has checked is forgotten."""
+    return lambda: monkeypatch.setattr(segments, "_checked", {})
