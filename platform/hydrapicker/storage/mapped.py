@@ -32,16 +32,24 @@ class MappedFiles:
     def copy_into(self, path: str, offset: int, buffer: memoryview) -> bool:
         """Fill the buffer with a file's bytes from ``offset``; False, with nothing promised, where reading is due.
 
-        The bytes are those of the file that was there when this was first asked for it.
+        The bytes are those of the file that was there when this was first asked for so much of it.
         """
         try:
-            mapped = self._mapped.get(path) or self._map(path)
+            mapped = self._mapped.get(path)
+            if mapped is None or offset + len(buffer) > len(mapped.content):  # it may have grown
+                mapped = None  # and with it the room that it takes
+                self.forget(path)
+                mapped = self._map(path)
             if mapped is None or not mapped.holds(offset, len(buffer)):
                 return False
         except OSError:
             return False
         np.frombuffer(buffer, np.uint8)[:] = mapped.content[offset : offset + len(buffer)]
         return True
+
+    def forget(self, path: str) -> None:
+        """Let go of a file, which is removed or to be removed."""
+        self._mapped.pop(path, None)
 
     def _map(self, path: str) -> "_Mapped | None":
         file = self._folder / inside(path)
@@ -63,7 +71,9 @@ class _Mapped:
 
     def holds(self, offset: int, length: int) -> bool:
         """Tell whether a range is still within the file, and begins in memory."""
-        return offset + length <= os.fstat(self._descriptor).st_size and in_memory(self._descriptor, offset)
+        end = offset + length
+        whole = end <= len(self.content) and end <= os.fstat(self._descriptor).st_size
+        return whole and in_memory(self._descriptor, offset)
 
     def __del__(self) -> None:
         _room.give_back(self._taken)

@@ -23,7 +23,7 @@ from hydrapicker.storage.faults import Fault, HttpStatusError, as_store_error, f
 from hydrapicker.storage.location import Location
 from hydrapicker.storage.ranges import NotThereError, RangeReader, inside
 from hydrapicker.storage.retry import RetryBudget, retried
-from hydrapicker.storage.s3 import CONNECT_SECONDS, READ_SECONDS
+from hydrapicker.storage.s3 import CONNECT_SECONDS, READ_SECONDS, share_models
 
 __all__ = ["s3_ranges"]
 
@@ -49,6 +49,7 @@ def s3_ranges(location: Location, connections: int, retry: RetryBudget) -> Range
         session = get_session()
         if session.get_credentials() is None:
             return None
+        share_models(session)
         config = Config(signature_version="s3v4")
         urls = _SignedUrls(location, lambda region: session.create_client("s3", region, config=config))
         authority = session.get_config_variable("ca_bundle")

@@ -106,6 +106,10 @@ class Rows(Sequence[Row]):
         """Return a column for all rows, any but ``particles``: int64, float64, or strings as objects; read-only."""
         return _read_only(self._values[name].to_numpy(zero_copy_only=False))
 
+    def getter(self, name: str) -> Callable[[int], Any]:
+        """Return what gives a column's value of one row, sooner than the whole row is made; not for ``particles``."""
+        return _getter(self._values[name])
+
     @property
     def particle_counts(self) -> NDArray[np.int64]:
         """How many particles each micrograph has; int64 (len(self),)."""

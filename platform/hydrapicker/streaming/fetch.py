@@ -1,7 +1,9 @@
 """Fetching micrographs of one store: from its files or the disk cache, and every one checked when it first arrives."""
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -10,13 +12,13 @@ import xxhash
 from hydrapicker.errors import StoreError
 from hydrapicker.storage.location import Location
 from hydrapicker.storage.open_ranges import range_reader
-from hydrapicker.storage.ranges import NotThereError
+from hydrapicker.storage.ranges import NotThereError, RangeReader
 from hydrapicker.store.damage import damaged
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.streaming.diskcache import DiskCache
 from hydrapicker.streaming.merge import LARGEST_GAP, Piece, merge
-from hydrapicker.streaming.places import Places
+from hydrapicker.streaming.places import Places, places_of
 
 __all__ = ["Answers", "Fetcher", "Group", "Wanted"]
 
@@ -51,7 +53,7 @@ class Wanted:
     @property
     def checksum(self) -> str:
         """What its bytes must have, xxh3-128 in hex."""
-        return self.dataset.rows[self.row].checksum
+        return self.places.checksum(self.row)
 
     def intact(self) -> bool:
         """Tell whether the bytes are those that were ingested."""
@@ -74,7 +76,7 @@ class Fetcher:
     Raises
     ------
     StoreError
-        When the cache's folder cannot be used, or there is no access to the store.
+        When the cache's folder cannot be used.
     """
 
     def __init__(self, location: Location, config: StreamingConfig) -> None:
@@ -83,11 +85,13 @@ class Fetcher:
         self._cache: DiskCache | None = None
         if self.remote and config.cache is not None:
             self._cache = DiskCache(Path(config.cache), int(config.cache_gigabytes * 1e9))
-        self._ranges = range_reader(location, config.connections, budget)
+        self._open = partial(range_reader, location, config.connections, budget)
+        self._opened: RangeReader | None = None
+        self._opening, self._closed = threading.Lock(), False
 
     def near(self, dataset: Dataset, row: int) -> bool:
         """Tell whether a micrograph seems to be on a local disk."""
-        return not self.remote or (self._cache is not None and self._cache.has(dataset.rows[row].checksum))
+        return not self.remote or (self._cache is not None and self._cache.has(places_of(dataset).checksum(row)))
 
     def group(self, window: Iterable[Wanted]) -> list[Group]:
         """Say which micrographs are fetched together, those needed first first, and near ones never with others."""
@@ -104,35 +108,47 @@ class Fetcher:
         """Fetch and check the micrographs of a group; for each None, or why it could not be had."""
         if all(_copied(piece) for piece in group):
             return [None] * len(group)
-        if len(group) == 1:
-            return [self._fetch_one(group[0])]
-        try:
-            self._read(group)
-        except NotThereError:  # which of them it is
-            return [self._fetch_one(piece) for piece in group]
-        except StoreError as error:
-            return [error] * len(group)
-        return [self._check(piece) for piece in group]
+        if len(group) == 1 and self._cache is not None and _read_cached(self._cache, group[0].purpose):
+            return [None]
+        return self._fetch(group)
 
     def close(self) -> None:
         """End what other threads are fetching, with errors."""
-        self._ranges.close()
+        with self._opening:
+            self._closed = True
+            if self._opened is not None:
+                self._opened.close()
 
     def close_cache(self) -> None:
         """Let go of the cache's files; when no other thread fetches any more, for it may be writing there."""
         if self._cache is not None:
             self._cache.close()
 
-    def _fetch_one(self, piece: Piece[Wanted]) -> StoreError | None:
-        if self._cache is not None and self._read_cached(self._cache, piece.purpose):
-            return None
+    @property
+    def _ranges(self) -> RangeReader:
+        """What reads the store; made when something must come from there, for a client takes its time."""
+        with self._opening:
+            if self._closed:
+                raise StoreError("the reader was closed")
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _fetch(self, group: Group) -> list[BaseException | None]:
+        """Fetch, check and keep what is not in the cache."""
         try:
-            self._read((piece,))
-            return self._check(piece)
+            self._read(group)
         except NotThereError as error:
-            return _damaged(piece.purpose, error.reason)
+            if len(group) == 1:
+                return [_damaged(group[0].purpose, error.reason)]
+            return [error for piece in group for error in self._fetch((piece,))]  # which of them it is
         except StoreError as error:
-            return error
+            return [error] * len(group)
+        errors: list[BaseException | None] = [self._check(piece) for piece in group]
+        if self._cache is not None:
+            whole = (piece.purpose for piece, error in zip(group, errors, strict=True) if error is None)
+            self._cache.add([(wanted.checksum, wanted.into) for wanted in whole])
+        return errors
 
     def _read(self, group: Group) -> None:
         buffers, end = [], group[0].offset
@@ -156,22 +172,12 @@ class Fetcher:
                 return error
             if wanted.intact():
                 checked[wanted.row] = not self.remote
-                if self._cache is not None:
-                    self._cache.add(wanted.checksum, wanted.into)
                 return None
         return _damaged(wanted, "its checksum does not match")
 
-    def _read_cached(self, cache: DiskCache, wanted: Wanted) -> bool:
-        """Read from the disk cache; checked when it is first read by this process."""
-        if not cache.read_into(wanted.checksum, wanted.into):
-            return False
-        checked = wanted.places.checked
-        if not checked[wanted.row]:
-            if not wanted.intact():
-                cache.drop(wanted.checksum)
-                return False
-            checked[wanted.row] = True
-        return True
+
+def _read_cached(cache: DiskCache, wanted: Wanted) -> bool:
+    return cache.read_into(wanted.checksum, wanted.into)
 
 
 def _copied(piece: Piece[Wanted]) -> bool:

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 LARGEST_GAP = 64 * 1024
 """Bytes that are read for nothing rather than asking twice."""
-LONGEST = 8 * 1024 * 1024
+LONGEST = 16 * 1024 * 1024
 """Bytes of a merged range; beyond that several connections beat one request."""
 MOST_PIECES = 256
 """Pieces of a merged range; one call of the operating system takes about 1,000 buffers, gaps included."""

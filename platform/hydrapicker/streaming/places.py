@@ -1,6 +1,7 @@
 """Where the micrographs of a dataset lie, and which of them have been checked, kept for as long as the dataset is."""
 
 import threading
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,13 +17,15 @@ class Places:
     """What reading needs of every micrograph, as arrays: making a whole row takes as long as reading a tenth of it.
 
     ``checked`` says for every row whether its bytes on a local disk have been checked in this process; from then on
-    they may be copied from ``mapped``, which is None where the store is not local.
+    they may be copied from ``mapped``, which is None where the store is not local. ``checksum`` gives what a row's
+    bytes must have, xxh3-128 in hex.
     """
 
     def __init__(self, dataset: Dataset) -> None:
         rows = dataset.rows
         self._name, self._version, self._rows = dataset.name, dataset.version, rows
         self._height, self._width, self._offset = map(rows.column, ("height", "width", "offset"))
+        self.checksum: Callable[[int], str] = rows.getter("checksum")
         self._shard, self._paths = dataset.shard_numbers, dict[int, str]()
         self.checked = np.zeros(len(rows), np.bool_)
         folder = dataset.location.local_folder

@@ -47,6 +47,25 @@ def test_a_file_put_in_its_place_changes_nothing(files, tmp_path):
     assert copied(files, "shard", 0, 300_000) == CONTENT
 
 
+def test_a_file_that_grew_is_mapped_anew(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped_module, "_room", mapped_module._Room(300_004))
+    assert copied(files, "shard", 0, 300_000) == CONTENT
+    assert copied(files, "shard", 300_000, 4) is None
+    with (tmp_path / "shard").open("ab") as file:
+        file.write(b"more")
+    assert copied(files, "shard", 299_000, 1_004) == CONTENT[299_000:] + b"more"
+
+
+def test_what_is_forgotten_is_mapped_anew_and_gives_its_room_back(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped_module, "_room", mapped_module._Room(300_000))
+    files.forget("shard")
+    assert copied(files, "shard", 0, 10) == CONTENT[:10]
+    (tmp_path / "new").write_bytes(CONTENT[::-1])
+    (tmp_path / "new").replace(tmp_path / "shard")
+    files.forget("shard")
+    assert copied(files, "shard", 0, 10) == CONTENT[::-1][:10]
+
+
 def test_what_is_not_in_memory_is_for_reading(files, monkeypatch):
     asked = []
     monkeypatch.setattr(mapped_module, "in_memory", lambda descriptor, offset: bool(asked.append(offset)))

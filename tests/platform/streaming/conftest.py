@@ -11,6 +11,7 @@ from hydrapicker.storage.location import Location
 from hydrapicker.store.index import IndexMeta, Row, fingerprint_of, index_to_bytes
 from hydrapicker.store.layout import INDEX, MANIFEST, NORMALISATION, Manifest, VersionEntry, shard_name, shard_path
 from hydrapicker.store.store import Dataset, Store
+from hydrapicker.streaming import diskcache, segments
 
 _PER_SHARD = 10
 
@@ -70,3 +71,28 @@ def write_images() -> Callable[..., tuple[Dataset, list[np.ndarray]]]:
         return _put(root, name, images), images
 
     return write
+
+
+@pytest.fixture(params=["local", "memory", "s3"])
+def root(request, tmp_path) -> str:
+    return {
+        "local": lambda: str(tmp_path / "store"),
+        "memory": lambda: f"memory://{tmp_path.name}",
+        "s3": lambda: f"s3://{request.getfixturevalue('bucket')}/store",
+    }[request.param]()
+
+
+@pytest.fixture
+def on_s3(bucket) -> str:
+    return f"s3://{bucket}/store"
+
+
+@pytest.fixture
+def looks_always(monkeypatch):
+    monkeypatch.setattr(diskcache, "_LOOK_SECONDS", 0.0)
+
+
+@pytest.fixture
+def as_another_process(monkeypatch):
+    """What this process has checked is forgotten."""
+    return lambda: monkeypatch.setattr(segments, "_checked", {})

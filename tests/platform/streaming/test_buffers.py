@@ -1,4 +1,6 @@
+import gc
 import threading
+import weakref
 
 import numpy as np
 import torch
@@ -57,9 +59,24 @@ def test_nobody_gets_what_somebody_holds_and_little_is_kept(steps):
         assert len(array) == size
         assert address(array) % ALIGNMENT == 0
         held = [*held, (array, number)][-keep:] if keep else []
+        del array
         assert all((array == value).all() for array, value in held)
     in_use = sum(array.base.nbytes for array, _ in held)
-    assert sum(memory.nbytes for memory in buffers._kept) <= max(100_000, in_use) + 70_000
+    kept = in_use + sum(map(len, buffers._free))
+    assert kept <= max(100_000, in_use) + 70_000
+    assert buffers._kept_bytes == kept
+
+
+def test_held_memory_outlives_what_handed_it_out():
+    buffers = Buffers(100_000)
+    array = buffers.take(10_000)
+    array[:] = 7
+    gone = weakref.ref(buffers)
+    gc.disable()
+    del buffers
+    gc.enable()
+    assert gone() is None
+    assert (array == 7).all()
 
 
 def test_sizes_are_rounded_up():
