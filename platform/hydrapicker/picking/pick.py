@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from hydrapicker.errors import InvalidInputError
@@ -11,7 +12,8 @@ from hydrapicker.files.inputs import find_inputs
 from hydrapicker.files.remote import RemoteFile
 from hydrapicker.picking.config import PickConfig, PickReport
 from hydrapicker.picking.kept import Origin
-from hydrapicker.picking.one import Outcome, pick_file
+from hydrapicker.picking.line import picked_in_line
+from hydrapicker.picking.one import Outcome
 from hydrapicker.picking.picker import Picker
 from hydrapicker.picking.session import Session
 from hydrapicker_registry.registry import HeadRegistry, LoadedHead
@@ -41,9 +43,10 @@ def pick(config: PickConfig, progress: Progress = lambda done, total, label: Non
         waiting = [file for file in files if not _is_done(session, file)]
         session.skipped = done = len(files) - len(waiting)
         progress(done, len(files), "")
-        for file, outcome in _outcomes(config, loaded, picker, waiting):
-            done += 1
-            progress(done, len(files), session.take(file, outcome))
+        with closing(_outcomes(config, loaded, picker, waiting)) as outcomes:
+            for file, outcome in outcomes:
+                done += 1
+                progress(done, len(files), session.take(file, outcome))
         return session.finish()
 
 
@@ -64,7 +67,7 @@ def _is_done(session: Session, file: File) -> bool:
 
 def _outcomes(
     config: PickConfig, loaded: LoadedHead, picker: Picker, files: Sequence[File]
-) -> Iterator[tuple[File, Outcome]]:
+) -> Generator[tuple[File, Outcome]]:
     if config.parallel == "ray" or (config.parallel == "auto" and os.environ.get("RAY_ADDRESS")):
         from hydrapicker.picking.on_ray import pick_on_ray
 
@@ -72,5 +75,4 @@ def _outcomes(
         return
     if config.gpu:
         picker.to_gpu()
-    for file in files:
-        yield file, pick_file(picker, file, str(file), config)
+    yield from picked_in_line(picker, files, config)

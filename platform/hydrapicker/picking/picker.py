@@ -81,6 +81,23 @@ class Picks:
         return self.diameter_angstrom / self.pixel_size_angstrom
 
 
+@dataclass(frozen=True, eq=False)
+class AtScale:
+    """A micrograph as the network wants it, of which particles have the same extent on all.
+
+    Attributes:
+        prepared: The image at the working scale.
+        shape: (height, width) of the micrograph, in its own pixels.
+        pixel_size_angstrom: Of the micrograph.
+        diameter_angstrom: The diameter to be picked for.
+    """
+
+    prepared: PreparedMicrograph
+    shape: tuple[int, int]
+    pixel_size_angstrom: float
+    diameter_angstrom: float
+
+
 class Picker:
     """A head ready to pick, with its trunk.
 
@@ -182,14 +199,36 @@ class Picker:
             InvalidInputError: When pixel size or diameter is neither given nor on record, or an option makes no sense.
         """
         check_options(threshold, min_distance_angstrom, memory_bound_gib, contrast)
+        at_scale = self.prepare(micrograph, pixel_size_angstrom, diameter_angstrom, contrast)
+        return self.pick_prepared(at_scale, threshold, min_distance_angstrom, memory_bound_gib)
+
+    def prepare(
+        self,
+        micrograph: str | Path | Micrograph | ArrayLike,
+        pixel_size_angstrom: float | None = None,
+        diameter_angstrom: float | None = None,
+        contrast: Contrast | None = None,
+    ) -> AtScale:
+        """The first part of :meth:`pick`, without the network: what it keeps of a large micrograph is small."""
         diameter = self.diameter_or_own(diameter_angstrom)
         image, pixel_size = _image(micrograph, pixel_size_angstrom)
         prepared = self._prepare(image, pixel_size, diameter, self.contrast_or_own(contrast), _named(micrograph))
+        return AtScale(prepared, (image.shape[0], image.shape[1]), pixel_size, diameter)
+
+    def pick_prepared(
+        self,
+        micrograph: AtScale,
+        threshold: float | None = None,
+        min_distance_angstrom: float | None = None,
+        memory_bound_gib: float = InferenceConfig.memory_bound_gib,
+    ) -> Picks:
+        """The second part of :meth:`pick`: the network, and what follows."""
         threshold = self.threshold_or_own(threshold)
         if min_distance_angstrom is None:
             distance = InferenceConfig.min_distance_boxes
         else:
-            distance = min_distance_angstrom / diameter
+            distance = min_distance_angstrom / micrograph.diameter_angstrom
+        prepared = micrograph.prepared
         found = detect(
             self._trunk,
             {self.name: self._head},
@@ -199,7 +238,8 @@ class Picker:
             InferenceConfig(threshold, distance, memory_bound_gib),
         )[self.name]
         scales = np.array([prepared.scale_x, prepared.scale_y], dtype=np.float32)
-        return Picks((found.xy.numpy() / scales).astype(np.float32), found.score.numpy(), pixel_size, diameter)
+        xy = (found.xy.numpy() / scales).astype(np.float32)
+        return Picks(xy, found.score.numpy(), micrograph.pixel_size_angstrom, micrograph.diameter_angstrom)
 
 
 def _named(micrograph: object) -> str:
