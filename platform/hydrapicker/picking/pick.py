@@ -38,12 +38,14 @@ def pick(config: PickConfig, progress: Progress = lambda done, total, label: Non
     files = find_inputs(config.files)
     _refuse_twins(files)
     loaded = HeadRegistry().load(config.head, config.version)
-    picker = Picker.of(loaded)
-    with Session.opened(config, picker, loaded.version) as session:
+    picker, version = Picker.of(loaded), loaded.version
+    for_workers = loaded if _on_ray(config) else None
+    del loaded  # the picker has weights of its own, in another order
+    with Session.opened(config, picker, version) as session:
         waiting = [file for file in files if not _is_done(session, file)]
         session.skipped = done = len(files) - len(waiting)
         progress(done, len(files), "")
-        with closing(_outcomes(config, loaded, picker, waiting)) as outcomes:
+        with closing(_outcomes(config, for_workers, picker, waiting)) as outcomes:
             for file, outcome in outcomes:
                 done += 1
                 progress(done, len(files), session.take(file, outcome))
@@ -65,13 +67,17 @@ def _is_done(session: Session, file: File) -> bool:
     return session.is_done(origin)
 
 
+def _on_ray(config: PickConfig) -> bool:
+    return config.parallel == "ray" or (config.parallel == "auto" and bool(os.environ.get("RAY_ADDRESS")))
+
+
 def _outcomes(
-    config: PickConfig, loaded: LoadedHead, picker: Picker, files: Sequence[File]
+    config: PickConfig, for_workers: LoadedHead | None, picker: Picker, files: Sequence[File]
 ) -> Generator[tuple[File, Outcome]]:
-    if config.parallel == "ray" or (config.parallel == "auto" and os.environ.get("RAY_ADDRESS")):
+    if for_workers is not None:
         from hydrapicker.picking.on_ray import pick_on_ray
 
-        yield from pick_on_ray(config, loaded, files)
+        yield from pick_on_ray(config, for_workers, files)
         return
     if config.gpu:
         picker.to_gpu()
