@@ -11,7 +11,8 @@ that is there.
 
 The limit is the operations of the paper's network on 800 x 800 pixels, as torch counts them, over the speed of one
 large convolution (256 to 256 channels on 256 x 256 pixels, channels last). Programs take turns, so that a machine that
-slows down slows them all; medians are printed. Memory is the operating system's account of the finished process.
+slows down slows them all; medians are printed. *of cores* is how long cores worked for the process, which neighbours on
+the machine disturb less. Memory is the operating system's account of the finished process.
 """
 
 import argparse
@@ -41,6 +42,7 @@ class Run:
     """What a process took."""
 
     seconds: float
+    of_cores: float
     megabytes: float
     printed: str
 
@@ -57,7 +59,7 @@ def run(command: list[str], folder: Path) -> Run:
         text = printed.read()
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command)}\n{text[-3000:]}")
-    return Run(seconds, usage.ru_maxrss / 1024, text)
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, text)
 
 
 # --- what is done in processes of their own ---
@@ -179,10 +181,13 @@ def main(options: argparse.Namespace) -> None:
     print(f"{options.micrographs} micrographs, {os.cpu_count()} cores, median of {options.rounds}")
     limit = statistics.median(limits)
     print(f"limit: {operations / 1e9:.0f} GFLOP at {operations / limit / 1e9:.0f} GFLOP/s = {limit:.2f} s")
-    print(f"{'':36}{'s each':>8}{'limit / s':>11}{'peak MB':>9}")
+    print(f"{'':42}{'s each':>8}{'of cores':>10}{'limit / s':>11}{'peak MiB':>10}")
     for name, runs in found.items():
-        each = statistics.median(one.seconds for one in runs) / options.micrographs
-        print(f"{name:36}{each:8.2f}{limit / each:11.2f}{statistics.median(one.megabytes for one in runs):9.0f}")
+        each, of_cores, megabytes = (
+            statistics.median(getattr(one, value) for one in runs) for value in ("seconds", "of_cores", "megabytes")
+        )
+        each, of_cores = each / options.micrographs, of_cores / options.micrographs
+        print(f"{name:42}{each:8.2f}{of_cores:10.2f}{limit / each:11.2f}{megabytes:10.0f}")
 
 
 def this(work: str) -> list[str]:
