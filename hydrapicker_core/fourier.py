@@ -1,16 +1,26 @@
 """Resizing by cropping, or padding with zeros, an image's Fourier transform."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .errors import InvalidInputError
 
-_CHUNK_ELEMENTS = 2**23
-"""Pixels transformed at a time: bounds the memory above the image's own to about 100 MB."""
+_CHUNK_ELEMENTS = 2**21
+"""Pixels transformed at a time: bounds the memory above the image's own to some 40 MB, and what is left of each row."""
+
+Band = Float[Tensor, "rows w"]
 
 
-def fourier_crop(image: Float[Tensor, "h w"], shape: tuple[int, int]) -> Float[Tensor, "h2 w2"]:
+def _in_single(band: Band) -> Band:
+    return band.float() if band.dtype in (torch.float16, torch.bfloat16) else band
+
+
+def fourier_crop(
+    image: Float[Tensor, "h w"], shape: tuple[int, int], *, each_band: Callable[[Band], Band] = _in_single
+) -> Float[Tensor, "h2 w2"]:
     """Resize an image to any shape by cropping (shrinking) or zero-padding (enlarging) its spectrum.
 
     The image is taken as one period of a periodic function. Frequencies the new sampling cannot hold are
@@ -24,6 +34,8 @@ def fourier_crop(image: Float[Tensor, "h w"], shape: tuple[int, int]) -> Float[T
         ``(h, w)``, any sizes, odd or even. Half precision is computed and returned as float32.
     shape
         New height and width in pixels, each at least 1.
+    each_band
+        Done first to every band of rows; so that a large image need not be copied whole. Its dtype is the result's.
 
     Returns
     -------
@@ -39,23 +51,20 @@ def fourier_crop(image: Float[Tensor, "h w"], shape: tuple[int, int]) -> Float[T
         raise InvalidInputError(
             f"cannot resize an image of {tuple(image.shape)} pixels to {tuple(shape)}: give at least 1 x 1"
         )
-    if image.dtype in (torch.float16, torch.bfloat16):
-        image = image.float()
     height, width = shape
     # The transform is separable: along x first, in bands of rows, then along y on what is left.
-    across = _resize_rows(image, width)
-    return _resize_rows(across.T.contiguous(), height).T.contiguous()
+    across = _resize_rows(image, width, each_band)
+    return _resize_rows(across.T.contiguous(), height, _in_single).T.contiguous()
 
 
-def _resize_rows(image: Tensor, size: int) -> Tensor:
+def _resize_rows(image: Tensor, size: int, each_band: Callable[[Band], Band]) -> Tensor:
     """Resize every row of ``(h, w)`` to `size` samples, a band of rows at a time."""
     rows, old = image.shape
-    if size == old:
-        return image.clone()
-    resized = image.new_empty((rows, size))
+    resized = each_band(image[:1]).new_empty((rows, size))
     band = max(1, _CHUNK_ELEMENTS // max(old, size))
     for start in range(0, rows, band):
-        resized[start : start + band] = _resize_band(image[start : start + band], size)
+        part = each_band(image[start : start + band])
+        resized[start : start + band] = part if size == old else _resize_band(part, size)
     return resized
 
 

@@ -1,11 +1,12 @@
 """Whole micrographs through the network, at any size."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from hydrapicker_core.bands import trunk_in_bands
 from hydrapicker_core.detection import (
@@ -26,6 +27,8 @@ MARGIN_PX = 2 * CELL_PX
 _MAPS_IN_ONE_PASS = 4
 _BAND_PX = 2**16
 _PADDING_SEED = 0
+_LEAST_FAST_WIDTH = 32
+"""Of narrower networks, plain convolutions take no longer."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class InferenceConfig:
     Attributes:
         score_floor: Detections below this probability are not kept at all.
         min_distance_boxes: Least distance between two detections, in boxes.
-        memory_bound_gib: Above this estimate of one pass's feature maps the trunk works band by band.
+        memory_bound_gib: Above this estimate of one pass's feature maps the trunk works band by band (the fast trunk
+            always does).
     """
 
     score_floor: float = SCORE_FLOOR
@@ -57,14 +61,38 @@ def head_outputs(
 ) -> dict[str, Float[Tensor, "3 gy gx"]]:
     """Output of several heads on one image whose sides are multiples of 16, with one pass through the trunk.
 
-    Trunk and heads must be in evaluation mode.
+    Trunk and heads must be in evaluation mode. On a CPU and with Numba at hand, the trunk is
+    :func:`hydrapicker_core.fast_trunk.fast_trunk`, unless the network is narrow.
     """
+    fast_trunk = _fast_trunk()
+    if fast_trunk and trunk.config.width >= _LEAST_FAST_WIDTH and image.is_cpu and image.dtype == torch.float32:
+        framed = fast_trunk(trunk, image)
+        return {name: _on_framed(head, framed) for name, head in heads.items()}
     map_bytes = image.numel() * trunk.config.width * image.element_size()
     if map_bytes * _MAPS_IN_ONE_PASS <= memory_bound_gib * 2**30:
         features = trunk(image[None, None])
     else:
         features = trunk_in_bands(trunk, image[None], max(1, _BAND_PX // image.shape[1]))[None]
     return {name: head(features)[0] for name, head in heads.items()}
+
+
+@cache
+def _fast_trunk() -> Callable[[Trunk, Tensor], Tensor] | None:
+    try:
+        from hydrapicker_core.fast_trunk import fast_trunk
+    except (ImportError, RuntimeError):  # the second where Numba finds no folder to keep in what it compiles
+        return None
+    return fast_trunk
+
+
+def _on_framed(head: Head, framed: Float[Tensor, "c h2 w2"]) -> Float[Tensor, "3 gy gx"]:
+    """A head's output on features that have the first convolution's zeros around them already."""
+    convolution, *after = head.blocks[0].children()
+    assert isinstance(convolution, nn.Conv2d)
+    x = nn.functional.conv2d(framed[None], convolution.weight, convolution.bias, convolution.stride)
+    for module in (*after, *head.blocks[1:], head.out):
+        x = module(x)
+    return x[0]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """Grey values: robust statistics, hot pixels, normalisation, and the background without labels."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -63,9 +64,14 @@ def winsorise(image: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
     InvalidInputError
         As :func:`robust_statistics`.
     """
+    return winsorising(image)(image)
+
+
+def winsorising(image: Float[Tensor, "h w"]) -> Callable[[Float[Tensor, "h2 w2"]], Float[Tensor, "h2 w2"]]:
+    """What :func:`winsorise` does to an image, to be done to parts of it; raises as it does."""
     median, spread = robust_statistics(image)
     limit = HOT_PIXEL_SIGMA * spread
-    return (image - median).clamp_(-limit, limit)
+    return lambda part: (part.to(torch.float32) - median).clamp_(-limit, limit)
 
 
 def normalise(image: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
@@ -148,7 +154,9 @@ def background_noise(
 def _require_finite(image: Tensor) -> None:
     if image.numel() == 0:
         raise InvalidInputError(f"the image has no pixels (shape {tuple(image.shape)}): leave it out")
-    bad = image.numel() - int(torch.isfinite(image).count_nonzero())
+    rows = max(1, _MAX_SAMPLE // image.shape[1])  # isfinite takes as much memory again as it looks at
+    parts = torch.split(image, rows)
+    bad = image.numel() - sum([int(torch.isfinite(part).count_nonzero()) for part in parts])
     if bad:
         raise InvalidInputError(
             f"{bad:,} of {image.numel():,} pixels are NaN or infinite: write the micrograph again, or leave it out"

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from .normalisation import (
     background,
     normalise,
     pad_with_background,
-    winsorise,
+    winsorising,
 )
 from .scale import DEFAULT_BOX_PX, working_scale, working_shape
 
@@ -86,7 +85,7 @@ def prepare(
             f"a particle {box_px / scale:.0f} pixels across does not fit into an image of {width} x {height} pixels: "
             "check the particle diameter and the pixel size"
         )
-    cropped = fourier_crop(winsorise(image.to(torch.float32)), shape)
+    cropped = fourier_crop(image, shape, each_band=winsorising(image))
     normalised = normalise(cropped.neg_() if light_particles else cropped)
     return PreparedMicrograph(
         image=normalised,

@@ -26,6 +26,7 @@ __all__ = [
     "write_mrc",
 ]
 
+_CHECKED_AT_ONCE = 2**22
 _TIFF_SUFFIXES = (".tif", ".tiff")
 MICROGRAPH_SUFFIXES = (".mrc", ".mrcs", ".rec", ".map", ".mrc.gz", ".mrc.bz2", *_TIFF_SUFFIXES)
 """Names that micrographs end with, in lower case (upper case is read as well)."""
@@ -159,11 +160,18 @@ def _unreadable(path: Path, error: OSError) -> MicrographError:
 def _usable_pixels(path: Path, stored: NDArray[Any]) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # float64 beyond float32 becomes infinite and is counted below
         image = np.ascontiguousarray(stored, dtype=np.float32)
-    if not np.isfinite(image).all():
-        count = int(image.size - np.isfinite(image).sum())
+    if stored.dtype.kind == "f" and (count := _not_finite(image)):
         raise MicrographError(
             f"{path}: {count} of {image.size} pixels are NaN or infinite; motion-correct or repair it again"
         )
     if image.min() == image.max():
         raise MicrographError(f"{path}: every pixel is {image.flat[0]:g}; there is nothing to pick, leave it out")
     return image
+
+
+def _not_finite(image: NDArray[np.float32]) -> int:
+    rows = max(1, _CHECKED_AT_ONCE // image.shape[1])
+    return sum(
+        part.size - int(np.isfinite(part).sum())
+        for part in (image[at : at + rows] for at in range(0, len(image), rows))
+    )

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["contamination_mask", "edge_mask"]
+from hydrapicker_core.preprocess import PreparedMicrograph
+
+__all__ = ["contamination_mask", "edge_mask", "excluded_area"]
 
 _LEAST_DEVIATION = 5.0
 """In standard deviations of the averaged ice, particles on it included."""
@@ -21,6 +23,25 @@ _ICE_DEVIATION = 3.0
 _LAGS_BOXES = (0.5, 0.75, 1.0)
 _MOST_FITS = 10
 _SIGMA_PER_MAD = 1.4826
+
+
+def excluded_area(
+    prepared: PreparedMicrograph, box_px: float, edges_px: float, contamination: bool
+) -> NDArray[np.bool_] | None:
+    """Where nothing is to be picked on a micrograph at the working scale; None where that is nowhere.
+
+    Args:
+        prepared: The micrograph.
+        box_px: As in :func:`contamination_mask`.
+        edges_px: Width of the edges in the original micrograph's pixels.
+        contamination: Whether that is masked.
+    """
+    image, masks = prepared.image.numpy(), []
+    if edges_px > 0:
+        masks.append(edge_mask(image.shape, (edges_px * prepared.scale_y, edges_px * prepared.scale_x)))
+    if contamination:
+        masks.append(contamination_mask(image, box_px))
+    return np.logical_or.reduce(masks) if masks else None
 
 
 def contamination_mask(image: NDArray[np.float32], box_px: float) -> NDArray[np.bool_]:

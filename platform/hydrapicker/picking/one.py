@@ -1,4 +1,7 @@
-"""One micrograph's file picked: what comes of it, good or bad. The same here and in a Ray worker."""
+"""One micrograph's file picked: what comes of it, good or bad. The same here and in a Ray worker.
+
+In two steps, so that one file can be read while the network is at another: :func:`read_file` and :func:`pick_read`.
+"""
 
 import tempfile
 from dataclasses import dataclass
@@ -13,10 +16,10 @@ from hydrapicker.files.remote import RemoteFile, at_hand
 from hydrapicker.picking.config import PickConfig
 from hydrapicker.picking.kept import KeptMicrograph, Origin
 from hydrapicker.picking.overlay import draw_overlay
-from hydrapicker.picking.picker import Picker, Picks
+from hydrapicker.picking.picker import AtScale, Picker, Picks
 from hydrapicker_core.detection import SCORE_FLOOR
 
-__all__ = ["Outcome", "least_score", "pick_file"]
+__all__ = ["Outcome", "ReadFile", "least_score", "pick_file", "pick_read", "read_file"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,21 @@ class Outcome:
     overlay: bytes | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class ReadFile:
+    """A micrograph that has been read.
+
+    Attributes:
+        origin: Its file, under the name that files of picks call it.
+        at_scale: What the network sees.
+        whole: All of it, where an overlay is wanted.
+    """
+
+    origin: Origin
+    at_scale: AtScale
+    whole: Micrograph | None
+
+
 def least_score(threshold: float) -> float:
     """The lowest score of what is kept."""
     return min(threshold, SCORE_FLOOR)
@@ -48,43 +66,52 @@ def pick_file(picker: Picker, file: Path | RemoteFile, name: str, config: PickCo
         name: What to call it in files of picks.
         config: All options of the run.
     """
+    read = read_file(picker, file, name, config)
+    return read if isinstance(read, Outcome) else pick_read(picker, read, config)
+
+
+def read_file(picker: Picker, file: Path | RemoteFile, name: str, config: PickConfig) -> ReadFile | Outcome:
+    """Read a file and bring it to scale; where that fails, the failure is its outcome. Arguments as above."""
     try:
         origin = Origin.of(file)
         with at_hand(file) as path:
             micrograph = read_micrograph(path)
-            picks = _pick(picker, micrograph, config)
+            at_scale = picker.prepare(
+                micrograph,
+                config.pixel_size_angstrom,
+                config.diameter_angstrom,
+                config.contrast,
+                config.exclude_edges_angstrom,
+                config.mask_contamination,
+            )
         if Origin.of(file) != origin:
             raise MicrographError(f"{file}: was written to while it was read; pick it again when it is complete")
     except (HydraPickerError, OSError) as error:
         return Outcome(failure=str(error).replace(str(file), name))  # a worker has absolute paths
     except (MemoryError, torch.OutOfMemoryError):
-        return Outcome(failure=f"{name}: not enough memory for it; give a smaller --memory-bound-gib")
-    height, width = micrograph.image.shape
+        return Outcome(failure=f"{name}: not enough memory to read it")
+    origin = Origin(name, origin.place, origin.bytes, origin.modified)
+    return ReadFile(origin, at_scale, micrograph if config.overlay else None)
+
+
+def pick_read(picker: Picker, read: ReadFile, config: PickConfig) -> Outcome:
+    """Pick a file that has been read."""
+    at_scale, threshold = read.at_scale, picker.threshold_or_own(config.threshold)
+    try:
+        picks = picker.pick_prepared(
+            at_scale, least_score(threshold), config.min_distance_angstrom, config.memory_bound_gib
+        )
+    except (MemoryError, torch.OutOfMemoryError):
+        return Outcome(failure=f"{read.origin.name}: not enough memory for it; give a smaller --memory-bound-gib")
     kept = KeptMicrograph(
-        Origin(name, origin.place, origin.bytes, origin.modified),
-        height,
-        width,
+        read.origin,
+        *at_scale.shape,
         picks.pixel_size_angstrom,
         picks.diameter_angstrom,
         np.ascontiguousarray(picks.xy),
         np.ascontiguousarray(picks.score),
     )
-    threshold = picker.threshold_or_own(config.threshold)
-    return Outcome(kept, overlay=_overlay(micrograph, picks.above(threshold)) if config.overlay else None)
-
-
-def _pick(picker: Picker, micrograph: Micrograph, config: PickConfig) -> Picks:
-    return picker.pick(
-        micrograph,
-        pixel_size_angstrom=config.pixel_size_angstrom,
-        diameter_angstrom=config.diameter_angstrom,
-        threshold=least_score(picker.threshold_or_own(config.threshold)),
-        min_distance_angstrom=config.min_distance_angstrom,
-        contrast=config.contrast,
-        exclude_edges_angstrom=config.exclude_edges_angstrom,
-        mask_contamination=config.mask_contamination,
-        memory_bound_gib=config.memory_bound_gib,
-    )
+    return Outcome(kept, overlay=None if read.whole is None else _overlay(read.whole, picks.above(threshold)))
 
 
 def _overlay(micrograph: Micrograph, picks: Picks) -> bytes:

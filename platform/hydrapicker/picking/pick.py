@@ -2,7 +2,8 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from hydrapicker.errors import InvalidInputError
@@ -11,7 +12,8 @@ from hydrapicker.files.inputs import find_inputs
 from hydrapicker.files.remote import RemoteFile
 from hydrapicker.picking.config import PickConfig, PickReport
 from hydrapicker.picking.kept import Origin
-from hydrapicker.picking.one import Outcome, pick_file
+from hydrapicker.picking.line import picked_in_line
+from hydrapicker.picking.one import Outcome
 from hydrapicker.picking.picker import Picker
 from hydrapicker.picking.session import Session
 from hydrapicker_registry.registry import HeadRegistry, LoadedHead
@@ -36,14 +38,17 @@ def pick(config: PickConfig, progress: Progress = lambda done, total, label: Non
     files = find_inputs(config.files)
     _refuse_twins(files)
     loaded = HeadRegistry().load(config.head, config.version)
-    picker = Picker.of(loaded)
-    with Session.opened(config, picker, loaded.version) as session:
+    picker, version = Picker.of(loaded), loaded.version
+    for_workers = loaded if _on_ray(config) else None
+    del loaded  # the picker has weights of its own, in another order
+    with Session.opened(config, picker, version) as session:
         waiting = [file for file in files if not _is_done(session, file)]
         session.skipped = done = len(files) - len(waiting)
         progress(done, len(files), "")
-        for file, outcome in _outcomes(config, loaded, picker, waiting):
-            done += 1
-            progress(done, len(files), session.take(file, outcome))
+        with closing(_outcomes(config, for_workers, picker, waiting)) as outcomes:
+            for file, outcome in outcomes:
+                done += 1
+                progress(done, len(files), session.take(file, outcome))
         return session.finish()
 
 
@@ -62,15 +67,18 @@ def _is_done(session: Session, file: File) -> bool:
     return session.is_done(origin)
 
 
+def _on_ray(config: PickConfig) -> bool:
+    return config.parallel == "ray" or (config.parallel == "auto" and bool(os.environ.get("RAY_ADDRESS")))
+
+
 def _outcomes(
-    config: PickConfig, loaded: LoadedHead, picker: Picker, files: Sequence[File]
-) -> Iterator[tuple[File, Outcome]]:
-    if config.parallel == "ray" or (config.parallel == "auto" and os.environ.get("RAY_ADDRESS")):
+    config: PickConfig, for_workers: LoadedHead | None, picker: Picker, files: Sequence[File]
+) -> Generator[tuple[File, Outcome]]:
+    if for_workers is not None:
         from hydrapicker.picking.on_ray import pick_on_ray
 
-        yield from pick_on_ray(config, loaded, files)
+        yield from pick_on_ray(config, for_workers, files)
         return
     if config.gpu:
         picker.to_gpu()
-    for file in files:
-        yield file, pick_file(picker, file, str(file), config)
+    yield from picked_in_line(picker, files, config)

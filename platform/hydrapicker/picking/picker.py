@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hydrapicker.errors import InvalidInputError, MicrographError
 from hydrapicker.files.micrographs import Micrograph, read_micrograph
-from hydrapicker.picking.masks import contamination_mask, edge_mask
+from hydrapicker.picking.masks import excluded_area
 from hydrapicker.picking.modules import build_modules
 from hydrapicker_core.inference import InferenceConfig, detect
 from hydrapicker_core.preprocess import PreparedMicrograph, prepare, working_scale
@@ -88,6 +88,25 @@ class Picks:
     def diameter_px(self) -> float:
         """The particle's diameter in the micrograph's pixels."""
         return self.diameter_angstrom / self.pixel_size_angstrom
+
+
+@dataclass(frozen=True, eq=False)
+class AtScale:
+    """A micrograph as the network wants it, of which particles have the same extent on all.
+
+    Attributes:
+        prepared: The image at the working scale.
+        shape: (height, width) of the micrograph, in its own pixels.
+        pixel_size_angstrom: Of the micrograph.
+        diameter_angstrom: The diameter to be picked for.
+        excluded: As in :class:`Picks`, at the working scale.
+    """
+
+    prepared: PreparedMicrograph
+    shape: tuple[int, int]
+    pixel_size_angstrom: float
+    diameter_angstrom: float
+    excluded: NDArray[np.bool_] | None
 
 
 class Picker:
@@ -195,15 +214,41 @@ class Picker:
             InvalidInputError: When pixel size or diameter is neither given nor on record, or an option makes no sense.
         """
         check_options(threshold, min_distance_angstrom, memory_bound_gib, contrast, exclude_edges_angstrom)
+        at_scale = self.prepare(
+            micrograph, pixel_size_angstrom, diameter_angstrom, contrast, exclude_edges_angstrom, mask_contamination
+        )
+        return self.pick_prepared(at_scale, threshold, min_distance_angstrom, memory_bound_gib)
+
+    def prepare(
+        self,
+        micrograph: str | Path | Micrograph | ArrayLike,
+        pixel_size_angstrom: float | None = None,
+        diameter_angstrom: float | None = None,
+        contrast: Contrast | None = None,
+        exclude_edges_angstrom: float = 0.0,
+        mask_contamination: bool = False,
+    ) -> AtScale:
+        """The first part of :meth:`pick`, without the network: what it keeps of a large micrograph is small."""
         diameter = self.diameter_or_own(diameter_angstrom)
         image, pixel_size = _image(micrograph, pixel_size_angstrom)
         prepared = self._prepare(image, pixel_size, diameter, self.contrast_or_own(contrast), _named(micrograph))
+        excluded = excluded_area(prepared, self._box_px, exclude_edges_angstrom / pixel_size, mask_contamination)
+        return AtScale(prepared, (image.shape[0], image.shape[1]), pixel_size, diameter, excluded)
+
+    def pick_prepared(
+        self,
+        micrograph: AtScale,
+        threshold: float | None = None,
+        min_distance_angstrom: float | None = None,
+        memory_bound_gib: float = InferenceConfig.memory_bound_gib,
+    ) -> Picks:
+        """The second part of :meth:`pick`: the network, and what follows."""
         threshold = self.threshold_or_own(threshold)
         if min_distance_angstrom is None:
             distance = InferenceConfig.min_distance_boxes
         else:
-            distance = min_distance_angstrom / diameter
-        excluded = self._excluded(prepared, exclude_edges_angstrom / pixel_size, mask_contamination)
+            distance = min_distance_angstrom / micrograph.diameter_angstrom
+        prepared, excluded = micrograph.prepared, micrograph.excluded
         found = detect(
             self._trunk,
             {self.name: self._head},
@@ -214,21 +259,8 @@ class Picker:
             None if excluded is None else torch.from_numpy(excluded),
         )[self.name]
         scales = np.array([prepared.scale_x, prepared.scale_y], dtype=np.float32)
-        return Picks(
-            (found.xy.numpy() / scales).astype(np.float32), found.score.numpy(), pixel_size, diameter, excluded
-        )
-
-    def _excluded(
-        self, prepared: PreparedMicrograph, edges_px: float, mask_contamination: bool
-    ) -> NDArray[np.bool_] | None:
-        """Where nothing is to be picked, at the working scale; None where that is nowhere."""
-        image = prepared.image.numpy()
-        masks = []
-        if edges_px > 0:
-            masks.append(edge_mask(image.shape, (edges_px * prepared.scale_y, edges_px * prepared.scale_x)))
-        if mask_contamination:
-            masks.append(contamination_mask(image, self._box_px))
-        return np.logical_or.reduce(masks) if masks else None
+        xy = (found.xy.numpy() / scales).astype(np.float32)
+        return Picks(xy, found.score.numpy(), micrograph.pixel_size_angstrom, micrograph.diameter_angstrom, excluded)
 
 
 def _named(micrograph: object) -> str:

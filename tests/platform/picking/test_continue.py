@@ -14,7 +14,7 @@ from PIL import Image
 
 from hydrapicker.errors import HydraPickerError, InvalidInputError
 from hydrapicker.files import read_particles
-from hydrapicker.picking import pick as picking
+from hydrapicker.picking import line
 from hydrapicker.picking.kept import claimed
 from hydrapicker.picking.pick import PickConfig, PickReport, pick
 from hydrapicker_registry import HeadRegistry
@@ -59,13 +59,13 @@ def loaded() -> dict[object, LoadedHead]:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the micrographs that are picked, in order."""
     picked: list[str] = []
-    original = picking.pick_file
+    original = line.read_file
 
     def noted(picker, file, name, config):  # type: ignore[no-untyped-def]
         picked.append(file.name)
         return original(picker, file, name, config)
 
-    monkeypatch.setattr(picking, "pick_file", noted)
+    monkeypatch.setattr(line, "read_file", noted)
     return picked
 
 
@@ -222,14 +222,14 @@ def test_who_interrupts_is_told_how_to_go_on(
 ) -> None:
     from hydrapicker.cli import main
 
-    original = picking.pick_file
+    original = line.read_file
 
     def interrupted(picker, file, name, config):  # type: ignore[no-untyped-def]
         if file.name == "m3.mrc":
             os.kill(os.getpid(), signal.SIGINT)
         return original(picker, file, name, config)
 
-    monkeypatch.setattr(picking, "pick_file", interrupted)
+    monkeypatch.setattr(line, "read_file", interrupted)
     command = ["pick", "mics", "--head", "any", "--out", "out"]
     assert main(command) == 130
     assert "run the same command to continue" in capsys.readouterr().err
