@@ -167,6 +167,19 @@ class RegistryReader:
             remember(self.tracking_uri, choice, found)
         return LoadedHead(head, trunk, found)
 
+    def remember(self, name: str, version: int | None = None) -> HeadVersion:
+        """Resolve a head and remember the answer, so that :meth:`load` with `offline` gives just this version.
+
+        Raises
+        ------
+        RegistryError, HeadNotFoundError
+            As :meth:`resolve`.
+        """
+        dataset, choice = _choice(name, version, None)
+        found = self._found(dataset, choice)
+        remember(self.tracking_uri, choice, found)
+        return found
+
     def _found(self, dataset: str, choice: str | int) -> HeadVersion:
         try:
             if isinstance(choice, int):

@@ -27,8 +27,8 @@ _SIGMA_PER_MAD = 1.4826
 
 def excluded_area(
     prepared: PreparedMicrograph, box_px: float, edges_px: float, contamination: bool
-) -> NDArray[np.bool_] | None:
-    """Where nothing is to be picked on a micrograph at the working scale; None where that is nowhere.
+) -> NDArray[np.bool_]:
+    """Where nothing is to be picked on a micrograph at the working scale.
 
     Args:
         prepared: The micrograph.
@@ -36,12 +36,9 @@ def excluded_area(
         edges_px: Width of the edges in the original micrograph's pixels.
         contamination: Whether that is masked.
     """
-    image, masks = prepared.image.numpy(), []
-    if edges_px > 0:
-        masks.append(edge_mask(image.shape, (edges_px * prepared.scale_y, edges_px * prepared.scale_x)))
-    if contamination:
-        masks.append(contamination_mask(image, box_px))
-    return np.logical_or.reduce(masks) if masks else None
+    image = prepared.image.numpy()
+    edges = edge_mask(image.shape, (edges_px * prepared.scale_y, edges_px * prepared.scale_x))
+    return edges | contamination_mask(image, box_px) if contamination else edges
 
 
 def contamination_mask(image: NDArray[np.float32], box_px: float) -> NDArray[np.bool_]:

@@ -16,7 +16,8 @@ from hydrapicker.picking.line import picked_in_line
 from hydrapicker.picking.one import Outcome
 from hydrapicker.picking.picker import Picker
 from hydrapicker.picking.session import Session
-from hydrapicker_registry.registry import HeadRegistry, LoadedHead
+from hydrapicker_registry.asking import load_beside
+from hydrapicker_registry.reading import LoadedHead
 
 __all__ = ["PickConfig", "PickReport", "pick"]
 
@@ -37,7 +38,7 @@ def pick(config: PickConfig, progress: Progress = lambda done, total, label: Non
         return watch(config, progress)
     files = find_inputs(config.files)
     _refuse_twins(files)
-    loaded = HeadRegistry().load(config.head, config.version)
+    loaded = load_beside(config.head, config.version)
     picker, version = Picker.of(loaded), loaded.version
     for_workers = loaded if _on_ray(config) else None
     del loaded  # the picker has weights of its own, in another order

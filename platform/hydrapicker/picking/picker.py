@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from hydrapicker.errors import InvalidInputError, MicrographError
 from hydrapicker.files.micrographs import Micrograph, read_micrograph
-from hydrapicker.picking.masks import excluded_area
 from hydrapicker.picking.modules import build_modules
 from hydrapicker_core.inference import InferenceConfig, detect
 from hydrapicker_core.preprocess import PreparedMicrograph, prepare, working_scale
@@ -232,7 +231,11 @@ class Picker:
         diameter = self.diameter_or_own(diameter_angstrom)
         image, pixel_size = _image(micrograph, pixel_size_angstrom)
         prepared = self._prepare(image, pixel_size, diameter, self.contrast_or_own(contrast), _named(micrograph))
-        excluded = excluded_area(prepared, self._box_px, exclude_edges_angstrom / pixel_size, mask_contamination)
+        excluded = None
+        if exclude_edges_angstrom > 0 or mask_contamination:
+            from hydrapicker.picking.masks import excluded_area
+
+            excluded = excluded_area(prepared, self._box_px, exclude_edges_angstrom / pixel_size, mask_contamination)
         return AtScale(prepared, (image.shape[0], image.shape[1]), pixel_size, diameter, excluded)
 
     def pick_prepared(

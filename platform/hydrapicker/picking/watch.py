@@ -19,7 +19,7 @@ from hydrapicker.picking.kept import Origin
 from hydrapicker.picking.one import pick_file
 from hydrapicker.picking.picker import Picker
 from hydrapicker.picking.session import Session
-from hydrapicker_registry.registry import HeadRegistry
+from hydrapicker_registry.asking import load_beside
 
 __all__ = ["watch"]
 
@@ -40,7 +40,7 @@ def watch(
     folders = [_folder(each) for each in config.files]
     if not folders:
         raise InvalidInputError("no folder to watch given: give one")
-    loaded = HeadRegistry().load(config.head, config.version)
+    loaded = load_beside(config.head, config.version)
     picker = Picker.of(loaded).to_gpu() if config.gpu else Picker.of(loaded)
     with Session.opened(config, picker, loaded.version) as session:
         try:

@@ -1,6 +1,8 @@
 """``hydrapicker pick``: files in, files out, in RELION's conventions."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import mrcfile
@@ -262,3 +264,26 @@ def test_carbon_and_edges_are_left_out_and_shown(
     code, _, err = run(capsys, *options[:-1], "--out", "out")
     assert code == 1
     assert "mask_contamination True and not False: give --overwrite" in err
+
+
+def test_a_head_in_the_cache_is_found_without_mlflow_in_the_process_that_picks(mics: Path, here: Path) -> None:
+    """In processes of their own: what a name stands for is asked by a helper, and what goes wrong is still said."""
+    script = (
+        "import sys; from hydrapicker.cli import main; code = main(sys.argv[1:]); print('mlflow' in sys.modules, code)"
+    )
+
+    def picked(head: str, out: str) -> tuple[list[str], str]:
+        options = ["pick", "mics/a.mrc", "--head", head, "--out", out]
+        done = subprocess.run([sys.executable, "-c", script, *options], capture_output=True, text=True, timeout=120)
+        return done.stdout.split()[-2:], done.stderr
+
+    load_head("any")
+    assert picked("any", "one")[0] == ["False", "0"]
+    load_head("any@challenger")
+    assert picked("any@challenger", "two")[0] == ["False", "0"]
+    kept = [json.loads((here / out / "picked" / "options.json").read_text())["version"] for out in ("one", "two")]
+    assert kept == [1, 2]
+    said, error = picked("nobody", "three")
+    assert said == ["True", "1"]
+    assert "no head 'nobody'" in error
+    assert error.count("\n") == 1
