@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydrapicker_core.errors import HydraPickerError
-from hydrapicker_registry.errors import RegistryError
+from hydrapicker_registry.errors import NotPermittedError, RegistryError
 from hydrapicker_registry.quiet import quiet
 
 if TYPE_CHECKING:
@@ -86,7 +86,15 @@ def ensure_experiment(tracking_uri: str, name: str) -> str:
 
 @contextmanager
 def talking_to(tracking_uri: str) -> Iterator[None]:
-    """Keep MLflow quiet within the block and turn its errors into :class:`RegistryError`."""
+    """Keep MLflow quiet within the block and turn its errors into :class:`RegistryError`.
+
+    Raises
+    ------
+    NotPermittedError
+        When a server refuses what the login is not permitted to do.
+    RegistryError
+        For all else that goes wrong.
+    """
     # Read by MLflow when it is imported and when it downloads; a user's own setting wins
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -98,7 +106,9 @@ def talking_to(tracking_uri: str) -> Iterator[None]:
     except HydraPickerError:
         raise
     except (MlflowException, OSError) as error:
-        raise RegistryError(f"MLflow at {tracking_uri}: {_first_line(error)}{_remedy(error)}") from error
+        denied = getattr(error, "error_code", "") == "PERMISSION_DENIED"
+        kind = NotPermittedError if denied else RegistryError
+        raise kind(f"MLflow at {tracking_uri}: {_first_line(error)}{_remedy(error)}") from error
 
 
 def _remedy(error: Exception) -> str:
@@ -110,7 +120,7 @@ def _remedy(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
+    return lines[0].removeprefix("PERMISSION_DENIED: ")[:300]
 
 
 def _check_database(database: Path) -> None:
