@@ -1,5 +1,7 @@
 """A real registry server on loopback for the tests: PostgreSQL, and MLflow with login and HydraPicker's rules."""
 
+import base64
+import json
 import os
 import secrets
 import shutil
@@ -13,11 +15,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lab import free_ports
 
 _READY_SECONDS = 120
 ADMIN = "admin"
+ADMIN_PASSWORD = "the admin's, on loopback"
 
 BINARIES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
 """The programs of Debian's PostgreSQL, or None where there is none."""
@@ -31,7 +35,7 @@ class Postgres:
     environment: Mapping[str, str]
 
     def uri(self, database: str) -> str:
-        return f"postgresql://registry@127.0.0.1:{self.port}/{database}"
+        return f"postgresql+psycopg://registry@127.0.0.1:{self.port}/{database}"
 
     def create(self, database: str) -> None:
         self.run("createdb", database)
@@ -71,7 +75,9 @@ def postgres(folder: Path) -> Iterator[Postgres]:
             )
         try:
             server = Postgres(port, {"PGPASSFILE": str(passwords)})
-            _until_ready(process, folder / "postgres.log", lambda: server.run("psql", "-d", "postgres", "-c", "SELECT 1"))
+            _until_ready(
+                process, folder / "postgres.log", lambda: server.run("psql", "-d", "postgres", "-c", "SELECT 1")
+            )
             yield server
         finally:
             process.terminate()
@@ -82,41 +88,50 @@ def postgres(folder: Path) -> Iterator[Postgres]:
 
 @dataclass(frozen=True)
 class RegistryServer:
-    """A server that answers, the admin's password, and what it wrote."""
+    """A server that answers.
+
+    Attributes:
+        uri: Of MLflow.
+        settings: The variables it was started with.
+        log: What it wrote.
+    """
 
     uri: str
-    admin_password: str
+    settings: Mapping[str, str]
     log: Path
-    environment: Mapping[str, str]
+
+
+def server_settings(
+    folder: Path, database: Postgres, name: str, artifacts: str, s3: Mapping[str, str]
+) -> dict[str, str]:
+    """What registry/server/registry.env has, for an own database and place for files; `folder` is made."""
+    folder.mkdir(parents=True)
+    logins = folder / "auth.ini"
+    logins.touch(mode=0o600)
+    logins.write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {database.uri(name)}\nauth_cache_ttl_seconds = 30\n"
+    )
+    return {
+        **s3, **database.environment,
+        "MLFLOW_BACKEND_STORE_URI": database.uri(name), "MLFLOW_ARTIFACTS_DESTINATION": artifacts,
+        "MLFLOW_AUTH_CONFIG_PATH": str(logins), "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": ADMIN_PASSWORD, "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(32),
+    }  # fmt: skip
 
 
 @contextmanager
-def registry_server(
-    folder: Path, database: Postgres, name: str, artifacts: str, s3: Mapping[str, str], admin_password: str
-) -> Iterator[RegistryServer]:
+def registry_server(folder: Path, settings: Mapping[str, str], *options: str) -> Iterator[RegistryServer]:
     """Run the server as registry/server/README.md has it, for as long as the context lasts."""
-    folder.mkdir(parents=True)
     (port,) = free_ports(1)
-    config = folder / "auth.ini"
-    config.touch(mode=0o600)
-    config.write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {database.uri(name)}\nauth_cache_ttl_seconds = 30\n"
-    )
-    environment = {
-        **s3, **database.environment,
-        "MLFLOW_BACKEND_STORE_URI": database.uri(name), "MLFLOW_ARTIFACTS_DESTINATION": artifacts,
-        "MLFLOW_AUTH_CONFIG_PATH": str(config), "MLFLOW_AUTH_ADMIN_USERNAME": ADMIN,
-        "MLFLOW_AUTH_ADMIN_PASSWORD": admin_password, "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_urlsafe(32),
-    }  # fmt: skip
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    command = [sys.executable, "-m", "hydrapicker_registry.server", "--port", str(port), "--workers", "1"]
+    command = [sys.executable, "-m", "hydrapicker_registry.server", "--port", str(port), "--workers", "1", *options]
     log = folder / "server.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=folder, env=inherited | environment, stdout=out, stderr=out)
+        process = subprocess.Popen(command, cwd=folder, env={**inherited, **settings}, stdout=out, stderr=out)
     try:
         uri = f"http://127.0.0.1:{port}"
         _until_ready(process, log, lambda: urllib.request.urlopen(f"{uri}/health", timeout=5).close())
-        yield RegistryServer(uri, admin_password, log, environment)
+        yield RegistryServer(uri, settings, log)
     finally:
         process.terminate()
         process.wait(30)
@@ -134,3 +149,23 @@ def _until_ready(process: "subprocess.Popen[bytes]", log: Path, ask: object) -> 
         else:
             return
     raise TimeoutError(log.read_text(errors="replace")[-4000:])
+
+
+def call(
+    server: RegistryServer, login: tuple[str, str], method: str, path: str, body: object = None
+) -> tuple[int, Any]:
+    """Ask a server as MLflow's clients do; gives the status, and the answer, as JSON where it is some."""
+    raw = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
+    kind = "application/octet-stream" if isinstance(body, bytes) else "application/json"
+    token = base64.b64encode(":".join(login).encode()).decode()
+    headers = {"Authorization": f"Basic {token}", "Content-Type": kind}
+    asked = urllib.request.Request(f"{server.uri}{path}", data=raw, method=method, headers=headers)
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            status, said = answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        status, said = error.code, error.read()
+    try:
+        return status, json.loads(said)
+    except ValueError:
+        return status, said.decode(errors="replace")

@@ -31,6 +31,9 @@ T = TypeVar("T")
 _ATTEMPTS = 8
 _DESCRIPTION_LIMIT = 5000
 _DIGEST_LIMIT = 36
+MODEL_KINDS = ("hydrapicker head", "hydrapicker trunk")
+"""What logged models of ours are, in MLflow's words their type."""
+
 _MODEL_ID = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts$")
 _PICTURE = re.compile(r"^!\[.*\n?", re.MULTILINE)
 
@@ -83,11 +86,17 @@ def fetch_files(client: MlflowClient, version: ModelVersion, part: str, folder: 
     """
     from mlflow.artifacts import download_artifacts
 
-    match = _MODEL_ID.search(version.source or "")
-    model = client.get_logged_model(match[1]) if match else None
+    model_id = model_id_of(version)
+    model = None if model_id is None else client.get_logged_model(model_id)
     if model is None or model.artifact_location != version.source or model.source_run_id != version.run_id:
         raise PackageError("its source is not a logged model of its run; do not use it")
     download_artifacts(f"{version.source}/{part}", dst_path=str(folder), tracking_uri=client.tracking_uri)
+
+
+def model_id_of(version: ModelVersion) -> str | None:
+    """Return the id of the logged model whose files a version has, None when its source is no such thing."""
+    match = _MODEL_ID.search(version.source or "")
+    return match[1] if match else None
 
 
 def point_alias(client: MlflowClient, name: str, alias: str, version: int) -> None:
@@ -102,13 +111,15 @@ def _log_model(
     from mlflow.entities import LoggedModelOutput, Metric
 
     metadata = stored.package.metadata
-    run_id, kind = run.info.run_id, "head" if isinstance(metadata, HeadMetadata) else "trunk"
-    title = metadata.dataset if isinstance(metadata, HeadMetadata) else kind
+    run_id = run.info.run_id
+    kind, title = (
+        (MODEL_KINDS[0], metadata.dataset) if isinstance(metadata, HeadMetadata) else (MODEL_KINDS[1], "trunk")
+    )
     params = {key: str(value)[:500] for key, value in metadata.architecture.items()} | {
         "box_px": str(metadata.input.box_px)
     }
     model = client.create_logged_model(
-        run.info.experiment_id, title.replace(".", "_"), run_id, dict(tags), params, f"hydrapicker {kind}"
+        run.info.experiment_id, title.replace(".", "_"), run_id, dict(tags), params, kind
     )
     with tempfile.TemporaryDirectory(prefix="hydrapicker-") as scratch:
         fill(Path(scratch))

@@ -1,4 +1,4 @@
-"""What ``mlflow server --app-name hydrapicker`` runs: MLflow with its login and permissions, and our rules after them."""
+"""What ``mlflow server --app-name hydrapicker`` runs: MLflow with its logins and permissions, then our rules."""
 
 from __future__ import annotations
 
