@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,12 +159,9 @@ def picks(name: str, version: int | None = None) -> Picks:
 
 
 def same(first: Picks, second: Picks) -> bool:
-    return all(np.array_equal(getattr(first, key), getattr(second, key)) for key in ("x", "y", "score"))
+    return all(np.array_equal(getattr(first, key), getattr(second, key)) for key in ("xy", "score"))
 
 
 def shown(capsys: pytest.CaptureFixture[str], name: str) -> list[dict[str, object]]:
     """The versions of a head, as ``heads show`` has them."""
     return list(json.loads(heads(capsys, "show", name, "--json"))["versions"])
-
-
-Step = Callable[[Place], None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -25,6 +26,11 @@ def default_tracking_uri() -> str:
     """Return `MLFLOW_TRACKING_URI`, or the database `./hydrapicker-data/mlflow.db` when that is not set."""
     default = Path.cwd() / "hydrapicker-data" / "mlflow.db"
     return os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE + default.as_posix()
+
+
+def without_login(tracking_uri: str) -> str:
+    """Return an address as it may be shown: without the name and password that it may hold."""
+    return re.sub(r"(?<=://)[^/@]*@", "", tracking_uri)
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:
@@ -108,7 +114,7 @@ def talking_to(tracking_uri: str) -> Iterator[None]:
     except (MlflowException, OSError) as error:
         denied = getattr(error, "error_code", "") == "PERMISSION_DENIED"
         kind = NotPermittedError if denied else RegistryError
-        raise kind(f"MLflow at {tracking_uri}: {_first_line(error)}{_remedy(error)}") from error
+        raise kind(f"MLflow at {without_login(tracking_uri)}: {_first_line(error)}{_remedy(error)}") from error
 
 
 def _remedy(error: Exception) -> str:
@@ -136,13 +142,14 @@ def _check_database(database: Path) -> None:
 
 def _check_server(tracking_uri: str) -> None:
     # MLflow would retry for minutes; any answer at all shows that somebody is there
+    address = without_login(tracking_uri)
     try:
-        with urllib.request.urlopen(tracking_uri.rstrip("/") + "/health", timeout=_SERVER_TIMEOUT_SECONDS):
+        with urllib.request.urlopen(address.rstrip("/") + "/health", timeout=_SERVER_TIMEOUT_SECONDS):
             pass
     except urllib.error.HTTPError:
         pass
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise RegistryError(
-            f"MLflow at {tracking_uri} does not answer ({reason}); check MLFLOW_TRACKING_URI and that it runs"
+            f"MLflow at {address} does not answer ({reason}); check MLFLOW_TRACKING_URI and that it runs"
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydrapicker_registry import lookup
 from hydrapicker_registry.connection import talking_to
@@ -82,7 +82,7 @@ def remove_leftovers(registry: RegistryReader, found: tuple[Leftover, ...]) -> N
                     raise
                 continue  # somebody else removed it
             # the files first: were this broken off, the logged model would lead to what is left of them
-            repository = get_artifact_repository(model.artifact_location, tracking_uri=registry.tracking_uri)
+            repository: Any = get_artifact_repository(model.artifact_location, tracking_uri=registry.tracking_uri)
             if repository.list_artifacts():
                 repository.delete_artifacts()
             registry.client.delete_logged_model(model.model_id)

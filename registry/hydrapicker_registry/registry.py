@@ -13,7 +13,7 @@ from typing import Literal
 from hydrapicker_core.errors import InvalidInputError
 from hydrapicker_registry import history, lookup
 from hydrapicker_registry.cache import cached_package, package_folder
-from hydrapicker_registry.connection import talking_to
+from hydrapicker_registry.connection import talking_to, without_login
 from hydrapicker_registry.errors import HeadNotFoundError, NotPermittedError, PackageError, TrunkMismatchError
 from hydrapicker_registry.history import AliasPeriod
 from hydrapicker_registry.mlflow_model import TRUNK_FOLDER, write_model_folder
@@ -188,8 +188,8 @@ class HeadRegistry(RegistryReader):
         number = lookup.trunk_version_of(self.client, wanted)
         if number is None:
             raise TrunkMismatchError(
-                f"{named} was trained on a trunk (sha256 {wanted[:12]}…) that the registry {self.tracking_uri} does "
-                "not hold: register that trunk first"
+                f"{named} was trained on a trunk (sha256 {wanted[:12]}…) that the registry "
+                f"{without_login(self.tracking_uri)} does not hold: register that trunk first"
             )
         found = self.client.get_model_version(TRUNK_MODEL_NAME, str(number))
         sha256 = package_sha256(found)

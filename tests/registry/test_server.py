@@ -1,10 +1,11 @@
 """The life of a head on a real server with PostgreSQL, S3 and logins, and on the embedded database; what is refused."""
 
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ from s3_server import S3Server
 
 from hydrapicker.cli import main
 from hydrapicker_registry import HeadNotFoundError, NotPermittedError, RegistryError
+from hydrapicker_registry.server.users import main as main_of_users
 from hydrapicker_registry.verify import verify
 
 pytestmark = [pytest.mark.timeout(600)]
@@ -88,26 +90,31 @@ def make_bucket(s3: S3Server, name: str) -> None:
     ).create_bucket(Bucket=name)  # fmt: skip
 
 
-def users(server: RegistryServer, *arguments: str, password: str = "") -> str:
+def users(server: RegistryServer, *arguments: str, password: str = "") -> None:
     """Run the command that makes logins, as the admin."""
-    admin = {"MLFLOW_TRACKING_URI": server.uri, "MLFLOW_TRACKING_USERNAME": ADMIN}
-    done = subprocess.run(
-        [sys.executable, "-m", "hydrapicker_registry.server.users", *arguments],
-        input=f"{password}\n", capture_output=True, text=True,
-        env={"PATH": "", **admin, "MLFLOW_TRACKING_PASSWORD": ADMIN_PASSWORD},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", server.uri)
+        patch.setenv("MLFLOW_TRACKING_USERNAME", ADMIN)
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", ADMIN_PASSWORD)
+        patch.setattr("sys.stdin", io.StringIO(f"{password}\n"))
+        assert main_of_users(list(arguments)) == 0
 
 
 @pytest.fixture(scope="module", params=["embedded", "server"])
-def place(request: pytest.FixtureRequest, lab: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(
+    request: pytest.FixtureRequest,
+    lab: Path,
+    fresh_database: Callable[[Path], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Place:
     if request.param == "server":
         return Place(request.getfixturevalue("server").uri, lab, PASSWORDS)
-    return Place(f"sqlite:///{tmp_path_factory.mktemp('embedded')}/mlflow.db", lab)
+    return Place(fresh_database(tmp_path_factory.mktemp("embedded") / "mlflow.db"), lab)
 
 
-def test_the_life_of_a_head(place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_life_of_a_head(
+    place: Place, fresh_database: Callable[[Path], str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     begin(place)
     said = contribute(place)
     assert ("a maintainer decides" in said) == place.guarded, said
@@ -118,7 +125,8 @@ def test_the_life_of_a_head(place: Place, capsys: pytest.CaptureFixture[str], tm
     assert_only_maintainers_promote(place, capsys)
     assert_promoted_and_rolled_back(place, capsys)
     assert_retired(place, capsys)
-    assert_moved_to_another_registry(place, capsys, tmp_path)
+    elsewhere = Place(fresh_database(tmp_path / "elsewhere" / "mlflow.db"), tmp_path)
+    assert_moved_to_another_registry(place, elsewhere, capsys)
     with place.as_user("rita") as registry:
         assert {finding.problem for finding in verify(registry)} == {None}
 
@@ -176,13 +184,12 @@ def assert_retired(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
         assert len(picks("c.new", 2))
 
 
-def assert_moved_to_another_registry(place: Place, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    archive = str(folder / "head.zip")
+def assert_moved_to_another_registry(place: Place, elsewhere: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    archive = str(elsewhere.lab / "head.zip")
     with place.as_user("rita"):
         before = picks("c.new")
         heads(capsys, "export", "c.new", "--out", archive)
-    elsewhere = Place(f"sqlite:///{folder}/elsewhere/mlflow.db", place.lab)
-    with elsewhere.as_user(f"elsewhere-{place.guarded}"):
+    with elsewhere.as_user("mara"):
         assert heads(capsys, "import", archive) == "registered c.new version 1 as champion\n"
         assert same(picks("c.new"), before)
 
@@ -229,7 +236,7 @@ def test_a_contributor_is_refused(server: RegistryServer, ninas: dict[str, str],
 
     said = body if body is None or isinstance(body, bytes) else json.loads(filled(json.dumps(body)))
     status, answer = call(server, ("otto", PASSWORDS["otto"]), method, f"/api/{filled(path)}", said)
-    assert status in (400, 403) if "%2e" in path else status == 403, answer
+    assert status == (400 if "camel" in attack else 403), answer  # which MLflow does not understand here
     ajax, _ = call(server, ("otto", PASSWORDS["otto"]), method, f"/ajax-api/{filled(path)}", said)
     assert ajax in (400, 403, 404, 405)
 
@@ -259,11 +266,11 @@ def test_one_cannot_change_ones_own_version_any_more(server: RegistryServer, nin
 
 
 def test_a_reader_only_reads(server: RegistryServer, lab: Path) -> None:
-    place = Place(server.uri, lab, PASSWORDS)
-    with place.as_user("rita") as registry:
+    with Place(server.uri, lab, PASSWORDS).as_user("rita") as registry:
         assert registry.list_heads()
-        with pytest.raises(NotPermittedError, match="only contributors"):
-            new_run(registry)
+    rita, new = ("rita", PASSWORDS["rita"]), {"name": "hydrapicker.head.ritas"}
+    status, answer = call(server, rita, "POST", "/api/2.0/mlflow/registered-models/create", new)
+    assert (status, "only contributors" in answer["message"]) == (403, True)
 
 
 def test_logs_hold_no_secret(server: RegistryServer, database: Postgres) -> None:

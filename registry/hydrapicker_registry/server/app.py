@@ -126,10 +126,11 @@ def _body() -> dict[str, Any]:
 def _record_owner(response: Response) -> Response:
     if request.endpoint == "_create_run" and response.status_code == 200:
         run_id = response.get_json()["run"]["info"]["run_id"]
-        _get_tracking_store().set_tag(run_id, RunTag(OWNER_TAG, g.mlflow_authenticated_user))
+        store: Any = _get_tracking_store()
+        store.set_tag(run_id, RunTag(OWNER_TAG, g.mlflow_authenticated_user))
     return response
 
 
 def _refuse(reason: str) -> Response:
-    error = MlflowException(f"not permitted: {reason}", PERMISSION_DENIED)
+    error: Any = MlflowException(f"not permitted: {reason}", PERMISSION_DENIED)
     return Response(error.serialize_as_json(), status=403, mimetype="application/json")

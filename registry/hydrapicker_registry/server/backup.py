@@ -120,9 +120,9 @@ def _connection(database: str) -> Mapping[str, str]:
         raise RegistryError("the database's address is none: see registry/server/README.md") from error
     if not url.drivername.startswith("postgresql"):
         raise RegistryError(f"a {url.drivername} database is saved by copying its file; this is for PostgreSQL")
-    parts = {"PGHOST": url.host, "PGPORT": url.port, "PGUSER": url.username, "PGPASSWORD": url.password}
-    parts |= {"PGDATABASE": url.database, "PGSSLMODE": url.query.get("sslmode")}
-    return {name: str(value) for name, value in parts.items() if value}
+    parts = (url.host, url.port, url.username, url.password, url.database, url.query.get("sslmode"))
+    names = "PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE PGSSLMODE".split()
+    return {name: str(value) for name, value in zip(names, parts, strict=True) if value}
 
 
 def _postgres(program: str, settings: Settings, *arguments: str) -> str:
