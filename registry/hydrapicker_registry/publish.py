@@ -35,7 +35,7 @@ MODEL_KINDS = ("hydrapicker head", "hydrapicker trunk")
 """What logged models of ours are, in MLflow's words their type."""
 
 _MODEL_ID = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts$")
-_PICTURE = re.compile(r"^!\[.*\n?", re.MULTILINE)
+_TITLE_AND_PICTURES = re.compile(r"\A# .*\n|^!\[.*\n?", re.MULTILINE)
 
 
 def publish(
@@ -63,8 +63,7 @@ def publish(
         return min(existing)
     model_id, source = _log_model(client, stored, client.get_run(run_id), tags, fill)
     _ensure_registered_model(client, name, stored.package)
-    card = (stored.folder / CARD_NAME).read_text()
-    description = _PICTURE.sub("", card).strip()[:_DESCRIPTION_LIMIT]  # pictures are among the model's files
+    description = _version_description((stored.folder / CARD_NAME).read_text(), stored.package.metadata)
     version = _retry_conflicts(
         lambda: client.create_model_version(
             name, source, run_id, tags=dict(tags), description=description, await_creation_for=0, model_id=model_id
@@ -171,6 +170,21 @@ def _description(package: TrunkPackage | HeadPackage) -> str:
     dataset = package.metadata.dataset
     picks = "particles that no dataset was labelled for" if dataset == GENERIC else f"the particles of `{dataset}`"
     return f'Picks {picks}. In Python: `hydrapicker.load_head("{dataset}")`; the champion is the default.'
+
+
+def _version_description(card: str, metadata: HeadMetadata | TrunkMetadata) -> str:
+    """Return the card as MLflow's pages show it: the figures first, as lists show the first line only."""
+    rest = _TITLE_AND_PICTURES.sub("", card)  # the page has a title, and pictures are among the model's files
+    return f"{_figures(metadata)}\n\n{rest.strip()}".strip()[:_DESCRIPTION_LIMIT]
+
+
+def _figures(metadata: HeadMetadata | TrunkMetadata) -> str:
+    if isinstance(metadata, TrunkMetadata):
+        return f"Trained on {', '.join(metadata.datasets)}." if metadata.datasets else ""
+    metrics = metadata.metrics
+    figures = ", ".join(f"{name.upper()} {metrics[name]:.3f}" for name in ("ap", "auroc") if name in metrics)
+    counted = f" on {metrics['micrographs']:.0f} test micrographs" if figures and "micrographs" in metrics else ""
+    return f"{figures}{counted}" and f"{figures}{counted}."
 
 
 def _retry_conflicts(call: Callable[[], T]) -> T:
