@@ -104,6 +104,7 @@ def talking_to(tracking_uri: str) -> Iterator[None]:
     # Read by MLflow when it is imported and when it downloads; a user's own setting wins
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow.exceptions import MlflowException
 
     try:

@@ -273,6 +273,25 @@ def test_a_reader_only_reads(server: RegistryServer, lab: Path) -> None:
     assert (status, "only contributors" in answer["message"]) == (403, True)
 
 
+def test_logins_come_change_and_go(server: RegistryServer, capsys: pytest.CaptureFixture[str]) -> None:
+    guest, current = ("guest", "a guest's, on loopback"), "/api/2.0/mlflow/users/current"
+
+    def listed() -> list[str]:
+        capsys.readouterr()
+        users(server, "list")
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith(("admin", "guest", "nina"))]
+
+    assert listed() == ["admin admin", "nina contributor"]
+    users(server, "add", "guest", password=guest[1])
+    assert call(server, guest, "GET", current)[0] == 200
+    users(server, "add", "guest", "--role", "maintainer")
+    users(server, "add", "guest", "--role", "contributor")
+    assert listed()[1:] == ["nina contributor", "guest contributor"]
+    users(server, "remove", "guest")
+    assert listed() == ["admin admin", "nina contributor"]
+    assert call(server, ("guest", "another"), "GET", current)[0] == 401
+
+
 def test_logs_hold_no_secret(server: RegistryServer, database: Postgres) -> None:
     log = server.log.read_text()
     assert "GET /api/2.0/mlflow/registered-models" in log
