@@ -1,12 +1,16 @@
 """What keeps the server from starting, each told in one line before anything is started."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 
-from hydrapicker_registry.server.__main__ import main
+from hydrapicker_registry.server.__main__ import _SETTINGS, main
 from hydrapicker_registry.server.backup import main as main_of_backup
 from hydrapicker_registry.server.users import main as main_of_users
+
+DEPLOYMENT = Path(__file__).parents[2] / "registry" / "server"
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +63,28 @@ def test_nothing_was_saved_there(settings: Path, tmp_path: Path, capsys: pytest.
 def test_a_database_in_a_file_has_no_logins(capsys: pytest.CaptureFixture[str]) -> None:
     assert main_of_users(["list"]) == 1
     assert "set MLFLOW_TRACKING_URI to the server's address" in capsys.readouterr().err
+
+
+def test_the_files_of_the_deployment_show_no_port_and_hold_no_secret() -> None:
+    compose = yaml.safe_load((DEPLOYMENT / "compose.yaml").read_text())
+    for name, service in compose["services"].items():
+        assert all(str(port).startswith("127.0.0.1:") for port in service.get("ports", ())), name
+        for variable in service.get("environment", {}):
+            assert not variable.endswith(("PASSWORD", "SECRET_KEY", "SECRET_ACCESS_KEY")), variable
+    assert all(secret["file"].startswith("secrets/") for secret in compose["secrets"].values())
+    lines = (DEPLOYMENT / "registry.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert set(_SETTINGS) <= set(given)
+    assert {name for name, value in given.items() if not value} == {
+        "MLFLOW_FLASK_SERVER_SECRET_KEY",
+        "MLFLOW_AUTH_ADMIN_PASSWORD",
+    }
+    assert given["MLFLOW_BACKEND_STORE_URI"] in (DEPLOYMENT / "auth.ini").read_text()
+
+
+@pytest.mark.parametrize("unit", sorted(DEPLOYMENT.glob("*.service")), ids=lambda path: path.name)
+def test_units_start_modules_that_are_there(unit: Path) -> None:
+    (command,) = (line for line in unit.read_text().splitlines() if line.startswith("ExecStart="))
+    words = command.split()
+    assert words[1] == "-m"
+    assert find_spec(words[2]) is not None
