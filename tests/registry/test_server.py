@@ -21,7 +21,7 @@ from mlflow_server import (
     registry_server,
     server_settings,
 )
-from registry_attacks import ATTACKS
+from registry_attacks import ATTACKS, MOVE
 from registry_life import (
     PEOPLE,
     Place,
@@ -263,6 +263,13 @@ def test_one_cannot_change_ones_own_version_any_more(server: RegistryServer, nin
         ("DELETE", f"mlflow/logged-models/{ninas['model']}", None),
     ):
         assert call(server, nina, method, f"/api/2.0/{path}", body)[0] == 403, path
+
+
+def test_a_maintainer_is_on_record_under_their_own_name(server: RegistryServer, ninas: dict[str, str]) -> None:
+    mara, set_tag = ("mara", PASSWORDS["mara"]), "/api/2.0/mlflow/registered-models/set-tag"
+    record = {"name": ninas["name"], "key": MOVE, "value": '{"version": 1, "by": "nina"}'}
+    status, answer = call(server, mara, "POST", set_tag, record)
+    assert (status, "mara puts a move on record as done by nina" in answer["message"]) == (403, True)
 
 
 def test_a_reader_only_reads(server: RegistryServer, lab: Path) -> None:
