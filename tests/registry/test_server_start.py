@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hydrapicker_registry.server.__main__ import _SETTINGS, main
+from hydrapicker_registry.server.__main__ import main
 from hydrapicker_registry.server.backup import main as main_of_backup
+from hydrapicker_registry.server.settings import SETTINGS
 from hydrapicker_registry.server.users import main as main_of_users
 
 DEPLOYMENT = Path(__file__).parents[2] / "registry" / "server"
@@ -74,7 +75,7 @@ def test_the_files_of_the_deployment_show_no_port_and_hold_no_secret() -> None:
     assert all(secret["file"].startswith("secrets/") for secret in compose["secrets"].values())
     lines = (DEPLOYMENT / "registry.env").read_text().splitlines()
     given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
-    assert set(_SETTINGS) <= set(given)
+    assert set(SETTINGS) <= set(given)
     assert {name for name, value in given.items() if not value} == {
         "MLFLOW_FLASK_SERVER_SECRET_KEY",
         "MLFLOW_AUTH_ADMIN_PASSWORD",

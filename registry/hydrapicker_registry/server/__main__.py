@@ -7,11 +7,11 @@ import os
 import sys
 
 from hydrapicker_core.errors import HydraPickerError, InvalidInputError
-from hydrapicker_registry.server.private_files import check_private_files
+from hydrapicker_registry.server.settings import SETTINGS, check_private_files
 
-_SETTINGS = ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_AUTH_CONFIG_PATH")
 _OURS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # several processes that nothing of ours asks anything of
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",  # what has no permission of its own is refused
 }
@@ -20,7 +20,7 @@ _OURS = {
 def main(arguments: list[str]) -> int:
     """Check the settings, make admin and roles, and become ``mlflow server``."""
     try:
-        for name in _SETTINGS:
+        for name in SETTINGS:
             if not os.environ.get(name):
                 raise InvalidInputError(f"{name} is not set: see registry/server/README.md")
         check_private_files()

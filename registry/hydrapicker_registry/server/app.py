@@ -16,8 +16,8 @@ from mlflow.utils.workspace_utils import DEFAULT_WORKSPACE_NAME
 from starlette.routing import Mount
 
 from hydrapicker_registry.names import OWNER_TAG
-from hydrapicker_registry.server.private_files import check_private_files
 from hydrapicker_registry.server.rules import Model, Role, Write, refusal, snake_case
+from hydrapicker_registry.server.settings import check_private_files
 
 ROLES: dict[Role, str] = {"contributor": "EDIT", "maintainer": "MANAGE"}
 """The roles that this server makes in MLflow, and what each may do with all experiments and registered models."""

@@ -6,6 +6,7 @@ change, so every version in the database has its files, also while others are co
 """
 
 import argparse
+import configparser
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 from hydrapicker_core.errors import HydraPickerError
 from hydrapicker_registry.errors import RegistryError
-from hydrapicker_registry.server.private_files import check_private_files
+from hydrapicker_registry.server.settings import SETTINGS, check_private_files
 
 _DUMP = "database.dump"
 _FILES = "artifacts"
@@ -45,16 +46,15 @@ class Settings:
             When one is missing, or the logins are in another database, which would not be saved.
         """
         check_private_files()
-        found = [os.environ.get(name, "") for name in ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_ARTIFACTS_DESTINATION")]
-        if not all(found):
-            raise RegistryError(
-                "MLFLOW_BACKEND_STORE_URI and MLFLOW_ARTIFACTS_DESTINATION: set both, as for the server"
-            )
-        from mlflow.server.auth.config import read_auth_config
-
-        if _connection(read_auth_config().database_uri) != _connection(found[0]):
+        for name in SETTINGS:
+            if not os.environ.get(name):
+                raise RegistryError(f"{name} is not set: set it as for the server")
+        database, artifacts, logins = (os.environ[name] for name in SETTINGS)
+        config = configparser.ConfigParser(interpolation=None)
+        config.read(logins)
+        if _connection(config.get("mlflow", "database_uri", fallback="")) != _connection(database):
             raise RegistryError("the logins are in another database than the registry: give both the same database_uri")
-        return cls(*found)
+        return cls(database, artifacts)
 
 
 def save(settings: Settings, folder: Path) -> int:

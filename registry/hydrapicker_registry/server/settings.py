@@ -1,9 +1,12 @@
-"""Files with secrets are their owner's alone, or the server does not start."""
+"""What the server is told by its environment, and that files with secrets are their owner's alone."""
 
 import os
 from pathlib import Path
 
 from hydrapicker_core.errors import InvalidInputError
+
+SETTINGS = ("MLFLOW_BACKEND_STORE_URI", "MLFLOW_ARTIFACTS_DESTINATION", "MLFLOW_AUTH_CONFIG_PATH")
+"""What has to be set: where the database is, where files go, and who may log in."""
 
 _NAMED_BY = ("MLFLOW_AUTH_CONFIG_PATH", "PGPASSFILE", "AWS_SHARED_CREDENTIALS_FILE")
 
