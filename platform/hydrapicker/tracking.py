@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hydrapicker_registry.connection import default_tracking_uri, ensure_experiment, open_client, talking_to
+from hydrapicker_registry.history import user
+from hydrapicker_registry.names import OWNER_TAG
 
 EXPERIMENT = "hydrapicker"
 _NAME_TAG = "hydrapicker.run_name"
@@ -139,7 +141,9 @@ class TrackedRun:
 
     def _search(self, tags: Mapping[str, str]) -> list[Any]:
         condition = " AND ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        return list(self._client.search_runs([self._experiment], condition))
+        runs = self._client.search_runs([self._experiment], condition)
+        # On a server with logins, others may have made the same run: theirs cannot be continued
+        return [run for run in runs if run.data.tags.get(OWNER_TAG, user()) == user()]
 
 
 def _portions(entries: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -1,7 +1,13 @@
 """The head registry of HydraPicker, on MLflow. Importing it loads neither torch nor mlflow."""
 
 from hydrapicker_registry.connection import ensure_experiment
-from hydrapicker_registry.errors import HeadNotFoundError, PackageError, RegistryError, TrunkMismatchError
+from hydrapicker_registry.errors import (
+    HeadNotFoundError,
+    NotPermittedError,
+    PackageError,
+    RegistryError,
+    TrunkMismatchError,
+)
 from hydrapicker_registry.metadata import (
     HeadInput,
     HeadMetadata,
@@ -33,6 +39,7 @@ __all__ = [
     "HeadRegistry",
     "HeadVersion",
     "LoadedHead",
+    "NotPermittedError",
     "PackageError",
     "RegistryError",
     "StoredPackage",

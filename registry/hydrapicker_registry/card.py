@@ -1,7 +1,7 @@
 """Model cards: what a person wants to know of a head or trunk, in Markdown."""
 
 import html
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from hydrapicker_registry.metadata import HeadMetadata, TrunkMetadata
 from hydrapicker_registry.names import GENERIC
@@ -63,16 +63,31 @@ def _trunk(metadata: TrunkMetadata) -> list[str]:
 
 
 def _metrics(metadata: TrunkMetadata | HeadMetadata) -> list[tuple[str, str]]:
-    return [(_text(name), f"{value:.4g}") for name, value in metadata.metrics.items() if not name.startswith("gate_")]
+    """What tells one head from another comes first."""
+    names = [name for name in metadata.metrics if not name.startswith("gate_")]
+    names.sort(key=lambda name: name not in ("ap", "auroc"))
+    return [(_text(name), f"{metadata.metrics[name]:.4g}") for name in names]
 
 
 def _gate(metadata: TrunkMetadata | HeadMetadata) -> list[str]:
     """What the gate said when the head was contributed: each margin is this head's AP minus another's."""
     metrics = metadata.metrics
-    rows = [(_text(name.removeprefix("gate_")), f"{metrics[name]:.4g}") for name in metrics if name.startswith("gate_")]
     passed = "Passed" if metrics["gate_passed"] else "Did not pass"
     words = f"{passed}: AP on the test micrographs against that of other heads on the same micrographs."
-    return [words, _table(("gate", "value"), [row for row in rows if row[0] != "passed"])]
+    rivals = {"gate_generic": "generic head", "gate_champion": "champion"}
+    rows = [_margin(metrics, key, name) for key, name in rivals.items() if f"{key}_version" in metrics]
+    return [words, _table(("against", "its AP", "margin", "95 % interval"), rows)]
+
+
+def _margin(metrics: Mapping[str, float], key: str, name: str) -> tuple[str, ...]:
+    """A rival's row; on micrographs without particles nothing is measured, and on too few there is no interval."""
+    ap, margin, low, high = (metrics.get(f"{key}_{end}") for end in ("ap", "margin", "margin_low", "margin_high"))
+    return (
+        f"{name}, version {metrics[f'{key}_version']:g}",
+        "not measured" if ap is None else f"{ap:.3f}",
+        "not measured" if margin is None else f"{margin:+.3f}",
+        "none" if low is None or high is None else f"{low:+.3f} to {high:+.3f}",
+    )
 
 
 def _origin(metadata: TrunkMetadata | HeadMetadata, weights_sha256: str) -> list[tuple[str, str]]:
@@ -90,9 +105,9 @@ def _origin(metadata: TrunkMetadata | HeadMetadata, weights_sha256: str) -> list
     return [(name, value) for name, value in rows if value]
 
 
-def _table(columns: tuple[str, str], rows: Iterable[tuple[str, str]]) -> str:
-    lines = [f"| {columns[0]} | {columns[1]} |", "|---|---|"]
-    return "\n".join(lines + [f"| {name} | {value} |" for name, value in rows])
+def _table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
 def _text(value: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hydrapicker_core.errors import HydraPickerError
-from hydrapicker_registry.errors import RegistryError
+from hydrapicker_registry.errors import NotPermittedError, RegistryError
 from hydrapicker_registry.quiet import quiet
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def default_tracking_uri() -> str:
     """Return `MLFLOW_TRACKING_URI`, or the database `./hydrapicker-data/mlflow.db` when that is not set."""
     default = Path.cwd() / "hydrapicker-data" / "mlflow.db"
     return os.environ.get("MLFLOW_TRACKING_URI") or _SQLITE + default.as_posix()
+
+
+def without_login(tracking_uri: str) -> str:
+    """Return an address as it may be shown: without the name and password that it may hold."""
+    return re.sub(r"(?<=://)[^/@]*@", "", tracking_uri)
 
 
 def sqlite_file(tracking_uri: str) -> Path | None:
@@ -86,10 +92,19 @@ def ensure_experiment(tracking_uri: str, name: str) -> str:
 
 @contextmanager
 def talking_to(tracking_uri: str) -> Iterator[None]:
-    """Keep MLflow quiet within the block and turn its errors into :class:`RegistryError`."""
+    """Keep MLflow quiet within the block and turn its errors into :class:`RegistryError`.
+
+    Raises
+    ------
+    NotPermittedError
+        When a server refuses what the login is not permitted to do.
+    RegistryError
+        For all else that goes wrong.
+    """
     # Read by MLflow when it is imported and when it downloads; a user's own setting wins
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow.exceptions import MlflowException
 
     try:
@@ -98,7 +113,9 @@ def talking_to(tracking_uri: str) -> Iterator[None]:
     except HydraPickerError:
         raise
     except (MlflowException, OSError) as error:
-        raise RegistryError(f"MLflow at {tracking_uri}: {_first_line(error)}{_remedy(error)}") from error
+        denied = getattr(error, "error_code", "") == "PERMISSION_DENIED"
+        kind = NotPermittedError if denied else RegistryError
+        raise kind(f"MLflow at {without_login(tracking_uri)}: {_first_line(error)}{_remedy(error)}") from error
 
 
 def _remedy(error: Exception) -> str:
@@ -110,7 +127,7 @@ def _remedy(error: Exception) -> str:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:300]
+    return lines[0].removeprefix("PERMISSION_DENIED: ")[:300]
 
 
 def _check_database(database: Path) -> None:
@@ -126,13 +143,14 @@ def _check_database(database: Path) -> None:
 
 def _check_server(tracking_uri: str) -> None:
     # MLflow would retry for minutes; any answer at all shows that somebody is there
+    address = without_login(tracking_uri)
     try:
-        with urllib.request.urlopen(tracking_uri.rstrip("/") + "/health", timeout=_SERVER_TIMEOUT_SECONDS):
+        with urllib.request.urlopen(address.rstrip("/") + "/health", timeout=_SERVER_TIMEOUT_SECONDS):
             pass
     except urllib.error.HTTPError:
         pass
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise RegistryError(
-            f"MLflow at {tracking_uri} does not answer ({reason}); check MLFLOW_TRACKING_URI and that it runs"
+            f"MLflow at {address} does not answer ({reason}); check MLFLOW_TRACKING_URI and that it runs"
         ) from error

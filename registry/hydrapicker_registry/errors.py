@@ -17,3 +17,7 @@ class PackageError(InvalidInputError):
 
 class RegistryError(HydraPickerError, OSError):
     """A registry that cannot be reached, read or written."""
+
+
+class NotPermittedError(RegistryError, PermissionError):
+    """A server refuses what this login is not permitted to do."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import getpass
 import json
-import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import RegisteredModel
 
-_KEY = re.compile(r"(champion|challenger) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}) UTC [0-9a-f]{4}")
+ALIAS_MOVE_KEY = re.compile(r"(champion|challenger) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}) UTC [0-9a-f]{4}")
+"""What the keys of the tags are like that put a move on record."""
+
 _TIME = "%Y-%m-%d %H:%M:%S.%f"
 
 
@@ -34,7 +35,7 @@ class AliasMove:
         alias: `champion` or `challenger`.
         version: Where to; None for taken away.
         when: In UTC.
-        by: Login of who did it, as their own machine says: a hint, no proof.
+        by: Login of who did it. HydraPicker's own server holds it to be true; elsewhere it is a hint, no proof.
         rollback: Whether it went back to an earlier champion.
     """
 
@@ -80,8 +81,10 @@ def move_alias(
 
 def user() -> str:
     """Return the login at MLflow, or else on this machine."""
+    from mlflow.utils.credentials import read_mlflow_creds
+
     try:
-        return os.environ.get("MLFLOW_TRACKING_USERNAME") or getpass.getuser()
+        return read_mlflow_creds().username or getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
         return "unknown"
 
@@ -90,7 +93,7 @@ def alias_moves(tags: Mapping[str, str]) -> tuple[AliasMove, ...]:
     """Return the moves among a registered model's tags, the oldest first; other tags are left aside."""
     moves = []
     for key, value in tags.items():
-        match = _KEY.fullmatch(key)
+        match = ALIAS_MOVE_KEY.fullmatch(key)
         if match is None:
             continue
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from hydrapicker_registry.connection import without_login
 from hydrapicker_registry.errors import HeadNotFoundError
 from hydrapicker_registry.names import HEAD_MODEL_PREFIX, TRUNK_MODEL_NAME, nearest
 
@@ -65,10 +66,10 @@ def unknown_head(client: MlflowClient | None, tracking_uri: str, dataset: str) -
     versions: Iterable[ModelVersion] = () if client is None else model_versions(client)
     names = {version.name.removeprefix(HEAD_MODEL_PREFIX) for version in versions}
     if not names:
-        return HeadNotFoundError(f"the registry {tracking_uri} holds no heads yet: {_HOW_TO_MAKE_ONE}")
+        return HeadNotFoundError(f"the registry {without_login(tracking_uri)} holds no heads yet: {_HOW_TO_MAKE_ONE}")
     similar = nearest(dataset, names)
     hint = f"did you mean {' or '.join(similar)}?" if similar else "see `hydrapicker heads` for all"
-    return HeadNotFoundError(f"no head named {dataset!r} in the registry {tracking_uri}: {hint}")
+    return HeadNotFoundError(f"no head named {dataset!r} in the registry {without_login(tracking_uri)}: {hint}")
 
 
 def unknown_version(dataset: str, wanted: int, existing: Iterable[int]) -> HeadNotFoundError:

@@ -12,6 +12,9 @@ GENERIC = "generic"
 TRUNK_MODEL_NAME = "hydrapicker.trunk"
 HEAD_MODEL_PREFIX = "hydrapicker.head."
 
+OWNER_TAG = "hydrapicker.owner"
+"""The tag of a run that says whose it is. Only our own server writes it: see `hydrapicker_registry.server`."""
+
 _DATASET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -37,6 +40,12 @@ def validate_dataset_name(name: str) -> str:
 def head_model_name(dataset: str) -> str:
     """Return the name of the MLflow registered model that holds the heads of `dataset`."""
     return HEAD_MODEL_PREFIX + validate_dataset_name(dataset)
+
+
+def is_head_model_name(name: str) -> bool:
+    """Whether a registered model of this name in MLflow holds the heads of a dataset."""
+    dataset = name.removeprefix(HEAD_MODEL_PREFIX)
+    return name.startswith(HEAD_MODEL_PREFIX) and _DATASET_NAME.fullmatch(dataset) is not None and ".." not in dataset
 
 
 def parse_head_reference(reference: str) -> tuple[str, str | int | None]:

@@ -31,8 +31,11 @@ T = TypeVar("T")
 _ATTEMPTS = 8
 _DESCRIPTION_LIMIT = 5000
 _DIGEST_LIMIT = 36
+MODEL_KINDS = ("hydrapicker head", "hydrapicker trunk")
+"""What logged models of ours are, in MLflow's words their type."""
+
 _MODEL_ID = re.compile(r"/models/(m-[0-9a-f]{32})/artifacts$")
-_PICTURE = re.compile(r"^!\[.*\n?", re.MULTILINE)
+_TITLE_AND_PICTURES = re.compile(r"\A# .*\n|^!\[.*\n?", re.MULTILINE)
 
 
 def publish(
@@ -60,8 +63,7 @@ def publish(
         return min(existing)
     model_id, source = _log_model(client, stored, client.get_run(run_id), tags, fill)
     _ensure_registered_model(client, name, stored.package)
-    card = (stored.folder / CARD_NAME).read_text()
-    description = _PICTURE.sub("", card).strip()[:_DESCRIPTION_LIMIT]  # pictures are among the model's files
+    description = _version_description((stored.folder / CARD_NAME).read_text(), stored.package.metadata)
     version = _retry_conflicts(
         lambda: client.create_model_version(
             name, source, run_id, tags=dict(tags), description=description, await_creation_for=0, model_id=model_id
@@ -83,11 +85,17 @@ def fetch_files(client: MlflowClient, version: ModelVersion, part: str, folder: 
     """
     from mlflow.artifacts import download_artifacts
 
-    match = _MODEL_ID.search(version.source or "")
-    model = client.get_logged_model(match[1]) if match else None
+    model_id = model_id_of(version)
+    model = None if model_id is None else client.get_logged_model(model_id)
     if model is None or model.artifact_location != version.source or model.source_run_id != version.run_id:
         raise PackageError("its source is not a logged model of its run; do not use it")
     download_artifacts(f"{version.source}/{part}", dst_path=str(folder), tracking_uri=client.tracking_uri)
+
+
+def model_id_of(version: ModelVersion) -> str | None:
+    """Return the id of the logged model whose files a version has, None when its source is no such thing."""
+    match = _MODEL_ID.search(version.source or "")
+    return match[1] if match else None
 
 
 def point_alias(client: MlflowClient, name: str, alias: str, version: int) -> None:
@@ -102,13 +110,15 @@ def _log_model(
     from mlflow.entities import LoggedModelOutput, Metric
 
     metadata = stored.package.metadata
-    run_id, kind = run.info.run_id, "head" if isinstance(metadata, HeadMetadata) else "trunk"
-    title = metadata.dataset if isinstance(metadata, HeadMetadata) else kind
+    run_id = run.info.run_id
+    kind, title = (
+        (MODEL_KINDS[0], metadata.dataset) if isinstance(metadata, HeadMetadata) else (MODEL_KINDS[1], "trunk")
+    )
     params = {key: str(value)[:500] for key, value in metadata.architecture.items()} | {
         "box_px": str(metadata.input.box_px)
     }
     model = client.create_logged_model(
-        run.info.experiment_id, title.replace(".", "_"), run_id, dict(tags), params, f"hydrapicker {kind}"
+        run.info.experiment_id, title.replace(".", "_"), run_id, dict(tags), params, kind
     )
     with tempfile.TemporaryDirectory(prefix="hydrapicker-") as scratch:
         fill(Path(scratch))
@@ -160,6 +170,21 @@ def _description(package: TrunkPackage | HeadPackage) -> str:
     dataset = package.metadata.dataset
     picks = "particles that no dataset was labelled for" if dataset == GENERIC else f"the particles of `{dataset}`"
     return f'Picks {picks}. In Python: `hydrapicker.load_head("{dataset}")`; the champion is the default.'
+
+
+def _version_description(card: str, metadata: HeadMetadata | TrunkMetadata) -> str:
+    """Return the card as MLflow's pages show it: the figures first, as lists show the first line only."""
+    rest = _TITLE_AND_PICTURES.sub("", card)  # the page has a title, and pictures are among the model's files
+    return f"{_figures(metadata)}\n\n{rest.strip()}".strip()[:_DESCRIPTION_LIMIT]
+
+
+def _figures(metadata: HeadMetadata | TrunkMetadata) -> str:
+    if isinstance(metadata, TrunkMetadata):
+        return f"Trained on {', '.join(metadata.datasets)}." if metadata.datasets else ""
+    metrics = metadata.metrics
+    figures = ", ".join(f"{name.upper()} {metrics[name]:.3f}" for name in ("ap", "auroc") if name in metrics)
+    counted = f" on {metrics['micrographs']:.0f} test micrographs" if figures and "micrographs" in metrics else ""
+    return f"{figures}{counted}" and f"{figures}{counted}."
 
 
 def _retry_conflicts(call: Callable[[], T]) -> T:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from hydrapicker_core.errors import InvalidInputError
 from hydrapicker_registry import lookup
 from hydrapicker_registry.cache import cached_package
-from hydrapicker_registry.connection import default_tracking_uri, open_client, sqlite_file, talking_to
+from hydrapicker_registry.connection import default_tracking_uri, open_client, sqlite_file, talking_to, without_login
 from hydrapicker_registry.errors import HeadNotFoundError, PackageError, RegistryError
 from hydrapicker_registry.mlflow_model import HEAD_FOLDER, TRUNK_FOLDER
 from hydrapicker_registry.names import head_model_name, parse_head_reference, validate_dataset_name
@@ -259,6 +259,6 @@ def _choice(name: str, version: int | None, alias: str | None) -> tuple[str, str
 def _not_here(dataset: str, choice: str | int, tracking_uri: str) -> HeadNotFoundError:
     which = f"version {choice}" if isinstance(choice, int) else choice
     return HeadNotFoundError(
-        f"head {dataset!r} ({which}) of the registry {tracking_uri} is not in this machine's cache: load it once with "
-        "the network"
+        f"head {dataset!r} ({which}) of the registry {without_login(tracking_uri)} is not in this machine's cache: "
+        "load it once with the network"
     )

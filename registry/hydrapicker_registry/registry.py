@@ -13,8 +13,8 @@ from typing import Literal
 from hydrapicker_core.errors import InvalidInputError
 from hydrapicker_registry import history, lookup
 from hydrapicker_registry.cache import cached_package, package_folder
-from hydrapicker_registry.connection import talking_to
-from hydrapicker_registry.errors import HeadNotFoundError, PackageError, TrunkMismatchError
+from hydrapicker_registry.connection import talking_to, without_login
+from hydrapicker_registry.errors import HeadNotFoundError, NotPermittedError, PackageError, TrunkMismatchError
 from hydrapicker_registry.history import AliasPeriod
 from hydrapicker_registry.mlflow_model import TRUNK_FOLDER, write_model_folder
 from hydrapicker_registry.names import GENERIC, TRUNK_MODEL_NAME, head_model_name
@@ -105,6 +105,15 @@ class HeadRegistry(RegistryReader):
         _validate_alias(alias)
         return self._point(self.resolve(name, version), alias)
 
+    def offer(self, name: str, version: int) -> Alias:
+        """Make a version champion where this login may, and challenger where only a maintainer may; say which."""
+        try:
+            self.promote(name, version)
+        except NotPermittedError:
+            self.promote(name, version, "challenger")
+            return "challenger"
+        return CHAMPION
+
     def rollback(self, name: str) -> HeadVersion:
         """Make the champion before this one champion again, and return it; again, and it is the one before that.
 
@@ -179,8 +188,8 @@ class HeadRegistry(RegistryReader):
         number = lookup.trunk_version_of(self.client, wanted)
         if number is None:
             raise TrunkMismatchError(
-                f"{named} was trained on a trunk (sha256 {wanted[:12]}…) that the registry {self.tracking_uri} does "
-                "not hold: register that trunk first"
+                f"{named} was trained on a trunk (sha256 {wanted[:12]}…) that the registry "
+                f"{without_login(self.tracking_uri)} does not hold: register that trunk first"
             )
         found = self.client.get_model_version(TRUNK_MODEL_NAME, str(number))
         sha256 = package_sha256(found)

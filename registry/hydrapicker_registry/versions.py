@@ -123,26 +123,23 @@ def trunk_tags(package: TrunkPackage, sha256: str) -> dict[str, str]:
 
 def head_tags(metadata: HeadMetadata, trunk_version: int, trunk_package_sha256: str, sha256: str) -> dict[str, str]:
     """Return the tags of a head's version; what is not known has no tag."""
-    numbers = {
-        "ap": metadata.metrics.get("ap"),
-        "auroc": metadata.metrics.get("auroc"),
-        "lambda_bias": metadata.training.lambda_bias,
-    }
-    tags = {
-        "dataset": metadata.dataset,
-        "trunk_version": str(trunk_version),
+    # MLflow's lists show tags in this order: what people look for comes before what machines check
+    metrics, fingerprint = metadata.metrics, metadata.dataset_fingerprint
+    numbers = {"ap": metrics.get("ap"), "auroc": metrics.get("auroc")}
+    tags = {name: f"{value:.6g}" for name, value in numbers.items() if value is not None}
+    if "gate_passed" in metrics:
+        tags["gate"] = "passed" if metrics["gate_passed"] else "failed"
+    if "gate_margin" in metrics:
+        tags["gate_margin"] = gate_margin(metrics)
+    tags |= _contributor(metadata.authors) | {"dataset": metadata.dataset, "trunk_version": str(trunk_version)}
+    if metadata.training.lambda_bias is not None:
+        tags["lambda_bias"] = f"{metadata.training.lambda_bias:.6g}"
+    tags |= {} if fingerprint is None else {"dataset_fingerprint": fingerprint}
+    return tags | {
         "trunk_sha256": metadata.trunk.sha256,
         "trunk_package_sha256": trunk_package_sha256,
         "package_sha256": sha256,
     }
-    if metadata.dataset_fingerprint is not None:
-        tags["dataset_fingerprint"] = metadata.dataset_fingerprint
-    tags |= {name: f"{value:.6g}" for name, value in numbers.items() if value is not None}
-    if "gate_passed" in metadata.metrics:
-        tags["gate"] = "passed" if metadata.metrics["gate_passed"] else "failed"
-    if "gate_margin" in metadata.metrics:
-        tags["gate_margin"] = gate_margin(metadata.metrics)
-    return tags | _contributor(metadata.authors)
 
 
 def gate_margin(metrics: Mapping[str, float]) -> str:

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from registry_worker import contribute
 
 from hydrapicker_registry import HeadNotFoundError, HeadRegistry, TrunkPackage
+from hydrapicker_registry.leftovers import find_leftovers, remove_leftovers
 from hydrapicker_registry.verify import verify
 
 PROCESSES = 16
@@ -80,6 +82,10 @@ def test_nobody_sees_half_of_what_a_killed_process_was_at(
     last.start()
     last.join()
     assert last.exitcode == 0, "whoever comes after the killed ones is not stopped by what they left"
+    left = find_leftovers(registry, timedelta(0))
+    print(f"{len(left)} logged models were left, {sum(not each.finished for each in left)} of them unfinished")
+    remove_leftovers(registry, left)
+    assert find_leftovers(registry, timedelta(0)) == ()
     assert_complete(registry, "killed", set(range(KILLS + 1)))
     assert registry.load("killed").head.metadata.metrics["ap"] == KILLS / 1000
 

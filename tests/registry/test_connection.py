@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from hydrapicker_registry import HeadNotFoundError, HeadRegistry, RegistryError, ensure_experiment
-from hydrapicker_registry.connection import default_tracking_uri, sqlite_file
+from hydrapicker_registry.connection import default_tracking_uri, sqlite_file, without_login
 from hydrapicker_registry.quiet import quiet
 
 
@@ -31,6 +31,16 @@ def test_the_default_is_a_database_in_the_current_folder(tmp_path: Path, monkeyp
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://example.org")
     assert HeadRegistry().tracking_uri == "http://example.org"
     assert sqlite_file("http://example.org") is None
+
+
+def test_a_password_in_an_address_is_never_shown() -> None:
+    assert without_login("http://nina:secret@127.0.0.1:5000/x@y") == "http://127.0.0.1:5000/x@y"
+    assert without_login("sqlite:////data/a@b/mlflow.db") == "sqlite:////data/a@b/mlflow.db"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(RegistryError, match=f"MLflow at http://127.0.0.1:{port} does not answer"):
+        HeadRegistry(f"http://nina:secret@127.0.0.1:{port}").list_heads()
 
 
 def test_reading_a_registry_that_is_not_there_leaves_nothing_behind(

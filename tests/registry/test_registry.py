@@ -128,7 +128,9 @@ def test_names_tags_and_descriptions_in_mlflow(
         "package_sha256": registry.resolve("tagged", 1).package_sha256,
     }
     assert version.run_id == run_id
-    assert version.description + "\n\n![overlay](overlay.png)\n" == (package / "README.md").read_text()
+    figures, _, rest = version.description.partition("\n\n")
+    assert figures == "AP 0.875, AUROC 0.960."
+    assert f"# Head tagged\n\n{rest}\n\n![overlay](overlay.png)\n" == (package / "README.md").read_text()
     assert "tagged" in client.get_registered_model("hydrapicker.head.tagged").description
     assert "share" in client.get_registered_model("hydrapicker.trunk").description
 

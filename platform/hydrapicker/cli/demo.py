@@ -10,6 +10,7 @@ from hydrapicker.cli.parse import parse
 def run(arguments: list[str]) -> int:
     """Run the demo, print its table and say what it left."""
     from hydrapicker.demo import DemoConfig, run_demo
+    from hydrapicker_registry.connection import without_login
 
     result = run_demo(parse(DemoConfig, "demo", arguments), say)
     figures = ("ap", "auroc")
@@ -29,7 +30,7 @@ def run(arguments: list[str]) -> int:
     name = result.heads[0].name
     say(f"A head in Python: from hydrapicker import load_head; load_head('{name}').pick('micrograph.mrc')")
     if result.tracking_uri.startswith("http"):
-        say(f"MLflow's pages: {result.tracking_uri}")
+        say(f"MLflow's pages: {without_login(result.tracking_uri)}")
     else:
         mlflow = Path(sys.executable).parent / "mlflow"
         say(f"MLflow's pages, at http://127.0.0.1:5000: {mlflow} ui --backend-store-uri {result.tracking_uri}")

@@ -182,13 +182,18 @@ def register_head(
     origin: Origin,
     say: Callable[[str], None],
 ) -> RegisteredHead:
-    """Register one head of a run as champion, `dataset` being None for the generic head, and log what it does."""
+    """Register one head of a run, `dataset` being None for the generic head, and log what it does.
+
+    It becomes champion, or challenger where only a maintainer may make champions.
+    """
     package = head_package(network, name, dataset, judged, trunk, origin)
-    version = _register_once(package, tracker.run_id)
+    version, champion = _register_once(package, tracker.run_id)
     generic = judged.metrics(GENERIC, [name] if dataset else None)
-    head = RegisteredHead(name, version, package.metadata.metrics, numbers(generic))
+    head = RegisteredHead(name, version, package.metadata.metrics, numbers(generic), champion)
     log_pictures(package, tracker)
-    say(f"registered head {name} version {version}, AP {head.metrics.get('ap', float('nan')):.3f}")
+    ask = f"; ask a maintainer for `hydrapicker heads promote {name} --version {version}`"
+    ap = head.metrics.get("ap", float("nan"))
+    say(f"registered head {name} version {version}, AP {ap:.3f}{'' if champion else ask}")
     return head
 
 
@@ -219,16 +224,17 @@ def log_pictures(package: HeadPackage, run: TrackedRun) -> None:
         run.log_file(f"{folder}/{package.metadata.dataset}.png", content)
 
 
-def _register_once(package: HeadPackage, run_id: str) -> int:
+def _register_once(package: HeadPackage, run_id: str) -> tuple[int, bool]:
+    """Register a head and offer it; returns its version, and whether it is champion."""
     # A run that is repeated finds what it registered before, and does not take the title from a newer version.
     registry, name = HeadRegistry(), package.metadata.dataset
     versions = {head.version: head for head in registry.list_heads() if head.dataset == name}
     version = next((head.version for head in versions.values() if head.run_id == run_id), None)
     if version is None:
-        return registry.register_head(package, run_id, alias="champion")
-    if version == max(versions):
-        registry.promote(name, version)
-    return version
+        version = registry.register_head(package, run_id)
+    elif version < max(versions):
+        return version, "champion" in versions[version].aliases
+    return version, registry.offer(name, version) == "champion"
 
 
 def _curves(name: str, judged: Judged) -> bytes:

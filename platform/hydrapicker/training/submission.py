@@ -18,7 +18,7 @@ from hydrapicker.training.registration import (
     numbers,
 )
 from hydrapicker_core.network import GENERIC, Head, MultiHeadNetwork
-from hydrapicker_registry.errors import HeadNotFoundError
+from hydrapicker_registry.errors import HeadNotFoundError, NotPermittedError
 from hydrapicker_registry.registry import HeadRecord, HeadRegistry, LoadedHead
 
 Say = Callable[[str], None]
@@ -82,7 +82,14 @@ def _settle(
             f"was judged; compare them with `hydrapicker heads compare {name} {name}@{version}`, or {by_hand}"
         )
         return False
-    registry.promote(name, version)
+    try:
+        registry.promote(name, version)
+    except NotPermittedError:
+        say(
+            f"{name} version {version} passed the gate and stays challenger, for on this server a maintainer decides: "
+            f"{decision}; ask one for `hydrapicker heads promote {name} --version {version}`"
+        )
+        return False
     say(f"{name} version {version} passed the gate and is champion: {decision}")
     return True
 

@@ -166,7 +166,10 @@ def test_a_better_head_is_champion_with_its_margin_on_record(gate: Gate) -> None
     assert tags["gate_margin"].startswith(f"{metrics['gate_margin']:+.3f} [")
     description = gate.registry.client.get_model_version("hydrapicker.head.discs", "1").description
     assert "## Gate" in description
-    assert "| generic_ap |" in description
+    assert (
+        f"| generic head, version 1 | {metrics['gate_generic_ap']:.3f} | {metrics['gate_margin']:+.3f} | "
+        in description
+    )
     assert [finding.problem for finding in verify(gate.registry)] == [None] * 3
     (record,) = gate.registry.history("discs")
     assert {period.alias for period in record.periods} == {"champion", "challenger"}, "it came in as challenger"

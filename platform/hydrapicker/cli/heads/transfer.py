@@ -73,9 +73,10 @@ def _register(head: "StoredPackage", trunk: "StoredPackage") -> str:
     for version in versions:
         if version.package_sha256 == head.sha256:
             return f"{name} is in the registry already, as version {version.version}: nothing was changed"
-    alias = "challenger" if any("champion" in version.aliases for version in versions) else "champion"
     run = TrackedRun(f"import-{name}", head.sha256, "import")
     registry.register_trunk(trunk, run.run_id)
-    number = registry.register_head(head, run.run_id, alias)  # type: ignore[arg-type]  # one of the two above
+    reigned = any("champion" in version.aliases for version in versions)
+    number = registry.register_head(head, run.run_id, "challenger" if reigned else None)
+    alias = "challenger" if reigned else registry.offer(name, number)
     run.end()
     return f"registered {name} version {number} as {alias}"
