@@ -19,7 +19,7 @@ class StageConfig:
     """One stage of training.
 
     Attributes:
-        epochs: How many times every training micrograph is seen.
+        epochs: How many times every training micrograph is seen; or with --loop.epoch-steps, how many times as many steps.
         optimiser: adam, or sgd with momentum.
         learning_rate: At the start of every cosine cycle.
         momentum: Of sgd; adam does not use it.
@@ -54,6 +54,8 @@ class LoopConfig:
     Attributes:
         batch_size: Crops in a minibatch; all come from one dataset.
         minibatches_per_step: Minibatches averaged in one optimiser step, shared out over the workers.
+        epoch_steps: Optimiser steps in an epoch, however many micrographs there are: the next epoch goes on in the
+            data where this one ends; 0: every training micrograph is seen once in an epoch.
         workers: Processes that train together; MIN:MAX for as many of them as the cluster has room for at any time.
         cpus_per_worker: Cores, and threads, of each worker; 0 shares this machine's cores out evenly.
         gpu: Whether each worker gets a GPU; asking for one that is not there is an error, never a silent CPU run.
@@ -67,6 +69,7 @@ class LoopConfig:
 
     batch_size: int = 4
     minibatches_per_step: int = 8
+    epoch_steps: int = 0
     workers: int | str = 1
     cpus_per_worker: int = 0
     gpu: bool = False
@@ -78,8 +81,8 @@ class LoopConfig:
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        if self.cpus_per_worker < 0 or self.max_failures < 0:
-            raise InvalidInputError("cpus_per_worker and max_failures cannot be negative: give 0 or more")
+        if min(self.cpus_per_worker, self.max_failures, self.epoch_steps) < 0:
+            raise InvalidInputError("cpus_per_worker, max_failures and epoch_steps cannot be negative: give 0 or more")
         for name in ("batch_size", "minibatches_per_step", "validate_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} {getattr(self, name)} is not positive: give at least 1")
