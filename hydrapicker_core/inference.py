@@ -59,12 +59,17 @@ def head_outputs(
 
     Trunk and heads must be in evaluation mode.
     """
+    features = trunk_features(trunk, image, memory_bound_gib)
+    return {name: head(features)[0] for name, head in heads.items()}
+
+
+@torch.no_grad()
+def trunk_features(trunk: Trunk, image: Float[Tensor, "h w"], memory_bound_gib: float) -> Float[Tensor, "1 c h w"]:
+    """Features of one image; above the bound the trunk works band by band, with the same result."""
     map_bytes = image.numel() * trunk.config.width * image.element_size()
     if map_bytes * _MAPS_IN_ONE_PASS <= memory_bound_gib * 2**30:
-        features = trunk(image[None, None])
-    else:
-        features = trunk_in_bands(trunk, image[None], max(1, _BAND_PX // image.shape[1]))[None]
-    return {name: head(features)[0] for name, head in heads.items()}
+        return trunk(image[None, None])  # type: ignore[no-any-return]  # nn.Module calls are untyped
+    return trunk_in_bands(trunk, image[None], max(1, _BAND_PX // image.shape[1]))[None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -70,6 +70,8 @@ def _gate(metadata: TrunkMetadata | HeadMetadata) -> list[str]:
     """What the gate said when the head was contributed: each margin is this head's AP minus another's."""
     metrics = metadata.metrics
     rows = [(_text(name.removeprefix("gate_")), f"{metrics[name]:.4g}") for name in metrics if name.startswith("gate_")]
+    if not metrics.get("micrographs", 1):
+        return ["Not judged: there were no test micrographs."]
     passed = "Passed" if metrics["gate_passed"] else "Did not pass"
     words = f"{passed}: AP on the test micrographs against that of other heads on the same micrographs."
     return [words, _table(("gate", "value"), [row for row in rows if row[0] != "passed"])]

@@ -139,7 +139,8 @@ def head_tags(metadata: HeadMetadata, trunk_version: int, trunk_package_sha256: 
         tags["dataset_fingerprint"] = metadata.dataset_fingerprint
     tags |= {name: f"{value:.6g}" for name, value in numbers.items() if value is not None}
     if "gate_passed" in metadata.metrics:
-        tags["gate"] = "passed" if metadata.metrics["gate_passed"] else "failed"
+        judged = "passed" if metadata.metrics["gate_passed"] else "failed"
+        tags["gate"] = judged if metadata.metrics.get("micrographs", 1) else "not judged"
     if "gate_margin" in metadata.metrics:
         tags["gate_margin"] = gate_margin(metadata.metrics)
     return tags | _contributor(metadata.authors)

@@ -19,7 +19,7 @@ class StageConfig:
     """One stage of training.
 
     Attributes:
-        epochs: How many times every training micrograph is seen; or with --loop.epoch-steps, how many times as many steps.
+        epochs: How many times every training micrograph is seen, or how many times --loop.epoch-steps are taken.
         optimiser: adam, or sgd with momentum.
         learning_rate: At the start of every cosine cycle.
         momentum: Of sgd; adam does not use it.
@@ -63,6 +63,8 @@ class LoopConfig:
         compile: Whether steps run compiled (torch.compile): takes a C++ compiler, and a minute or so at the start.
         seed: Of everything random.
         validate_every: Epochs between two validations; the last epoch of a stage is always validated.
+        features_gib: Memory of each worker, on the device it computes on, for the trunk's features of validation
+            micrographs while the trunk is frozen; what does not fit is computed again for every validation.
         max_failures: How often workers that died are started again from the last checkpoint.
         keep_checkpoints: How many of the last checkpoints stay; each holds the best weights so far besides its own.
     """
@@ -77,12 +79,14 @@ class LoopConfig:
     compile: bool = False
     seed: int = 0
     validate_every: int = 1
+    features_gib: float = 2.0
     max_failures: int = 3
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        if min(self.cpus_per_worker, self.max_failures, self.epoch_steps) < 0:
-            raise InvalidInputError("cpus_per_worker, max_failures and epoch_steps cannot be negative: give 0 or more")
+        for name in ("cpus_per_worker", "max_failures", "epoch_steps", "features_gib"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidInputError(f"{name} {getattr(self, name)} cannot be: give 0 or more")
         for name in ("batch_size", "minibatches_per_step", "validate_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} {getattr(self, name)} is not positive: give at least 1")

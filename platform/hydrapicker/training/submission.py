@@ -73,7 +73,8 @@ def _settle(
     """Promote a registered head or leave it challenger, and say why; returns whether it is champion."""
     by_hand = f"promote it by hand with `hydrapicker heads promote {name} --version {version}`"
     if not decision.passed:
-        say(f"{name} version {version} stays challenger, as it did not pass the gate: {decision}; {by_hand}")
+        why = "it did not pass the gate" if decision.judged else "the gate cannot judge it"
+        say(f"{name} version {version} stays challenger, as {why}: {decision}; {by_hand}")
         return False
     now = _reigning(registry, name)
     if now is not None and (reigning is None or now.version.version != reigning.version.version):
