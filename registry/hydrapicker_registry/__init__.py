@@ -1,7 +1,13 @@
 """The head registry of HydraPicker, on MLflow. Importing it loads neither torch nor mlflow."""
 
 from hydrapicker_registry.connection import ensure_experiment
-from hydrapicker_registry.errors import HeadNotFoundError, PackageError, RegistryError, TrunkMismatchError
+from hydrapicker_registry.errors import (
+    ChampionChangedError,
+    HeadNotFoundError,
+    PackageError,
+    RegistryError,
+    TrunkMismatchError,
+)
 from hydrapicker_registry.metadata import (
     HeadInput,
     HeadMetadata,
@@ -25,6 +31,7 @@ from hydrapicker_registry.versions import HeadVersion
 
 __all__ = [
     "GENERIC",
+    "ChampionChangedError",
     "HeadInput",
     "HeadMetadata",
     "HeadNotFoundError",
