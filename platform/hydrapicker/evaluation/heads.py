@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
-from hydrapicker.evaluation.features import Features
+from hydrapicker.evaluation.features import Features, KeptFeatures
 from hydrapicker.store.store import Dataset, StoredMicrograph
 from hydrapicker.streaming.whole import stream_micrographs
 from hydrapicker_core.bootstrap import MicrographPart
@@ -91,15 +92,21 @@ def score_micrographs(
     dataset: Dataset,
     rows: Iterable[int],
     progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+    kept: KeptFeatures | None = None,
 ) -> dict[str, list[MicrographPart]]:
-    """As :func:`score_heads`, micrograph by micrograph in the order of `rows`; one pass through the trunk for each."""
+    """As :func:`score_heads`, micrograph by micrograph in the order of `rows`.
+
+    There is one pass through the trunk for each, or none where its features are kept, by dataset's name and row.
+    """
     for module in (trunk, *heads.values()):
         module.eval()
     rows = tuple(rows)
     scored: dict[str, list[MicrographPart]] = {name: [] for name in heads}
     micrographs = stream_micrographs({dataset.name: dataset}, ((dataset.name, row) for row in rows))
-    for done, micrograph in enumerate(micrographs, start=1):
-        for name, judgement in judge(trunk, heads, micrograph, dataset.box_px, LossConfig()).items():
+    kept = kept or KeptFeatures(0)
+    for done, (row, micrograph) in enumerate(zip(rows, micrographs, strict=True), start=1):
+        features = partial(kept.of, (dataset.name, row))
+        for name, judgement in judge(trunk, heads, micrograph, dataset.box_px, LossConfig(), features=features).items():
             scored[name].append(judgement.scored())
         progress(done, len(rows), dataset.name)
     return scored

@@ -139,8 +139,8 @@ def _first_head(config: ContributeConfig, dataset: Dataset, generic: LoadedHead,
         # Not the dataset's own head: what the same command registered would be what it then starts from.
         ranking = rank_heads(HeadRegistry(), generic, dataset, few_rows(dataset), without=dataset.name)
         best = ranking.suggestions[0]
-        say(f"starts from head {best.head.version.dataset}, AP {best.ap:.3f} on {best.micrographs} micrographs")
-        return best.head
+        say(f"starts from head {best.head.dataset}, AP {best.ap:.3f} on {best.micrographs} micrographs")
+        return generic if best.head == generic.version else HeadRegistry().load(best.head.dataset, best.head.version)
     first = HeadRegistry().load(config.init)
     if first.trunk.sha256 != generic.trunk.sha256:
         raise InvalidInputError(

@@ -239,13 +239,46 @@ def test_one_pass_through_the_trunk_judges_all_heads_of_it(gate: Gate, monkeypat
     trunk, expected = make_trunk(0), {}
     for name, rank in (("generic", WORST), ("discs", MIDDLE), ("other", BEST)):
         expected[name] = average_precision(score_heads(trunk, {"": gate.ranked[rank]}, gate.dataset, rows)[""])
-    assert {each.head.version.dataset: each.ap for each in ranking.suggestions} == pytest.approx(expected, rel=1e-4)
+    assert {each.head.dataset: each.ap for each in ranking.suggestions} == pytest.approx(expected, rel=1e-4)
     assert [each.ap for each in ranking.suggestions] == sorted(expected.values(), reverse=True)
     without = rank_heads(gate.registry, gate.registry.load("generic"), gate.dataset, rows, without="other")
-    assert {each.head.version.dataset for each in without.suggestions} == {"generic", "discs"}
+    assert {each.head.dataset for each in without.suggestions} == {"generic", "discs"}
     passes.clear()
     gate.contribute(BEST, "one", pictures=False)
     assert len(passes) == 4, "three test micrographs and one to validate"
+
+
+def test_many_heads_are_tried_on_windows_and_the_best_on_whole_micrographs(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.register("generic", gate.ranked[WORST])
+    heads = {f"head{seed}": make_head(seed) for seed in range(6)}
+    for name, head in heads.items():
+        gate.register(name, head)
+    passes: list[tuple[int, ...]] = []
+    forward = Trunk.forward
+
+    def counted(self: Trunk, images: torch.Tensor) -> torch.Tensor:
+        passes.append(tuple(images.shape))
+        return forward(self, images)
+
+    monkeypatch.setattr(Trunk, "forward", counted)
+    rows = few_rows(gate.dataset)
+    ranking = rank_heads(gate.registry, gate.registry.load("generic"), gate.dataset, rows)
+    assert len(passes) == len(rows), "windows and whole micrographs share the trunk's pass"
+    whole = [each for each in ranking.suggestions if each.whole]
+    windowed = [each for each in ranking.suggestions if not each.whole]
+    assert list(ranking.suggestions) == whole + windowed
+    assert {each.head.dataset for each in ranking.suggestions} == {"generic", *heads}
+    assert len(whole) == 3
+    assert "generic" in {each.head.dataset for each in whole}
+    for suggestions in (whole, windowed):
+        assert [each.ap for each in suggestions] == sorted((each.ap for each in suggestions), reverse=True)
+    scored = score_heads(make_trunk(0), heads | {"generic": gate.ranked[WORST]}, gate.dataset, rows)
+    for each in whole:
+        assert each.ap == pytest.approx(average_precision(scored[each.head.dataset]), rel=1e-4)
+        assert each.particles == scored["generic"].particles
+    assert all(0 < each.particles <= scored["generic"].particles for each in windowed)
 
 
 def test_a_champion_of_other_boxes_is_not_measured_and_stays(gate: Gate) -> None:
