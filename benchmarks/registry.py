@@ -7,7 +7,8 @@ in a process, which connects to MLflow, and the median of seven more; beside eac
 process, which neighbours on the machine disturb less.
 
 Ranking is what `hydrapicker heads suggest` does, from listing the heads to their APs, on micrographs of 800 x 800
-working pixels: once with the generic head alone in a registry, once with all. Heads have random weights.
+working pixels: once with the generic head alone in a registry, once with all. Heads have random weights and are in the
+cache.
 """
 
 import argparse
@@ -151,6 +152,8 @@ def _ranked(uri: str, dataset: Dataset, count: int) -> tuple[tuple[float, float]
         for number, name in enumerate(names):
             registry.register_head(_head(network, trunk, name, Head(network).state_dict(), number), run_id, "champion")
         generic = registry.load("generic")
+        for name in names:
+            registry.load(name)  # into the cache
         rank_heads(registry, generic, dataset, rows[:0])  # libraries load what they need
         start, worked = time.perf_counter(), time.process_time()
         rank_heads(registry, generic, dataset, rows)

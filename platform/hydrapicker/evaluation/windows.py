@@ -1,7 +1,7 @@
 """Many heads tried on a small part of each micrograph, for what a single pass of one of them costs.
 
 The trunk's pass is shared, but at the paper's width each head adds a seventh of it. On a window of the features a head
-costs a sixteenth of that.
+costs a twentieth of that.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,7 @@ from hydrapicker_core.metrics import DEFAULT_IOU_THRESHOLD, match_picks
 from hydrapicker_core.network import CELL_PX, Head, Trunk
 from hydrapicker_core.preprocess import Background
 
-_SHARE_OF_SIDE = 4
+_SHARE_OF_SIDE = 5
 _MIN_BOXES = 8
 
 
@@ -77,7 +77,7 @@ def crowded(particles: NDArray[np.float32], width: int, height: int, box_px: flo
         particles: float32 (n, 2), x then y.
         width: Of the image, a multiple of the cell's side, as the height.
         height: Of the image.
-        box_px: Side of a particle's box: a window has a quarter of the image's sides, and at least eight boxes.
+        box_px: Side of a particle's box: a window has a fifth of the image's sides, and at least eight boxes.
 
     Returns:
         x and y of its first pixel, width and height.

@@ -22,7 +22,7 @@ def test_no_other_window_holds_more(columns: int, rows: int, box_px: int, count:
     assert 0 <= x <= width - w
     assert 0 <= y <= height - h
     for side, whole in ((w, width), (h, height)):
-        assert side == whole or side >= max(8 * box_px, whole // 4 - CELL)
+        assert side == whole or side >= max(8 * box_px, whole // 5 - CELL)
 
     def inside(left: int, top: int) -> int:
         low, high = np.array([left, top]), np.array([left + w, top + h])
@@ -32,10 +32,10 @@ def test_no_other_window_holds_more(columns: int, rows: int, box_px: int, count:
     assert inside(x, y) == best
 
 
-def test_a_window_of_a_large_micrograph_is_a_sixteenth_of_it() -> None:
+def test_a_window_of_a_large_micrograph_is_a_small_part_of_it() -> None:
     particles = np.array([[700, 300], [720, 310], [20, 20]], np.float32)
     x, y, w, h = crowded(particles, 864, 864, 21)
-    assert w * h / 864**2 < 1 / 16
+    assert w * h / 864**2 < 1 / 20
     assert x <= 700 < 720 < x + w
     assert y <= 300 < 310 < y + h
 
