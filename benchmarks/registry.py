@@ -7,8 +7,8 @@ in a process, which connects to MLflow, and the median of seven more; beside eac
 process, which neighbours on the machine disturb less.
 
 Ranking is what `hydrapicker heads suggest` does, from listing the heads to their APs, on micrographs of 800 x 800
-working pixels: once with the generic head alone in a registry, once with all. Heads have random weights and are in the
-cache.
+working pixels: once with the generic head alone in a registry, once with all, on one core. Heads have random weights and
+are in the cache.
 """
 
 import argparse
@@ -142,6 +142,7 @@ def _ranked(uri: str, dataset: Dataset, count: int) -> tuple[tuple[float, float]
     """Seconds, and seconds of cores, to rank the generic head alone and `count` heads."""
     from mlflow import MlflowClient
 
+    torch.set_num_threads(1)  # threads that wait for each other would count as work
     registry, network = HeadRegistry(uri), NetworkConfig()
     run_id = MlflowClient(uri).create_run(ensure_experiment(uri, "benchmark")).info.run_id
     trunk = _trunk(network)
