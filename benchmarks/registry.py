@@ -7,8 +7,8 @@ in a process, which connects to MLflow, and the median of seven more; beside eac
 process, which neighbours on the machine disturb less.
 
 Ranking is what `hydrapicker heads suggest` does, from listing the heads to their APs, on micrographs of 800 x 800
-working pixels: once with the generic head alone in a registry, once with all, on one core. Heads have random weights and
-are in the cache.
+working pixels: once with the generic head alone in a registry, once with all, on one core. Heads have random weights
+and are in the cache.
 """
 
 import argparse

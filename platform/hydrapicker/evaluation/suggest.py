@@ -24,7 +24,7 @@ FEW = 5
 _FEW_HEADS = 5
 """So many, the generic one included, all look at whole micrographs."""
 
-_CONTENDERS = 3
+_CONTENDERS = 2
 """Of more heads, those that look at whole micrographs, the generic one included: ranking 30 then costs less than 1.5
 times what it costs to judge one, at the paper's width."""
 
@@ -75,7 +75,7 @@ def rank_heads(
     """Rank all champions of the generic head's trunk, in one pass through it for each micrograph.
 
     Many heads are first tried on a window of each micrograph, that with the most particles; the best of them and the
-    generic head then come first, ranked on whole micrographs, and the others follow, ranked on the windows.
+    generic head come first, ranked on whole micrographs, and the others follow, ranked on the windows.
 
     Args:
         registry: Where heads are.
