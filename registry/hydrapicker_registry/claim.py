@@ -1,8 +1,8 @@
 """One process at a time decides who is champion: MLflow moves an alias for whoever asks, never on a condition.
 
-Whoever wants to move it writes a tag of their own on the registered model, and then looks whether others have. With
-nobody else's there, they may. Of several, the one whose tag sorts first waits for the others to be gone, and the rest
-take theirs back and try again. A tag is written before one looks, so of any two at least one sees the other.
+Whoever wants to move it waits until nobody's tag is on the registered model, writes one of their own, and looks again.
+With nobody else's there, they may. Of several, the one whose tag sorts first leaves it until the others are gone, and
+the rest take theirs back and wait. A tag is written before one looks, so of any two at least one sees the other.
 
 A tag whose value stays the same for long was left by somebody who died, and is removed. No clocks are compared.
 """
@@ -15,7 +15,6 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import count
 from typing import TYPE_CHECKING
 
 from hydrapicker_registry.errors import RegistryError
@@ -53,22 +52,28 @@ def claimed(client: MlflowClient, name: str) -> Iterator[Claim]:
     watched: dict[str, tuple[str, float]] = {}
     began = time.monotonic()
     try:
-        for attempt in count():
+        while True:
             since = time.monotonic()
             if since - began > _PATIENCE_SECONDS:
                 raise RegistryError(f"{name}: others keep changing its champion; give the same command again later")
-            client.set_registered_model_tag(name, key, secrets.token_hex(4))
-            tags = client.get_registered_model(name).tags
-            claims = {tag: value for tag, value in tags.items() if tag.startswith(_PREFIX)}
-            if set(claims) == {key}:
-                break
+            claims = _claims(client, name)
+            if key in claims or not claims:  # a tag that stays is written anew, or others would think it dead
+                client.set_registered_model_tag(name, key, secrets.token_hex(4))
+                claims = _claims(client, name)
+                if set(claims) == {key}:
+                    break
+                if key > min(claims):
+                    _let_go(client, name, key)
             _remove_the_dead(client, name, key, claims, watched)
-            if key > min(claims):
-                _let_go(client, name, key)
-            time.sleep(random.uniform(0.01, min(1.0, 0.05 * 2 ** min(attempt, 5))))
+            time.sleep(random.uniform(0.05, 0.3))
         yield Claim(name, since)
     finally:
         _let_go(client, name, key)
+
+
+def _claims(client: MlflowClient, name: str) -> dict[str, str]:
+    tags = client.get_registered_model(name).tags
+    return {key: value for key, value in tags.items() if key.startswith(_PREFIX)}
 
 
 def _remove_the_dead(
