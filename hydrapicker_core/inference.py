@@ -64,16 +64,34 @@ def head_outputs(
     Trunk and heads must be in evaluation mode. On a CPU and with Numba at hand, the trunk is
     :func:`hydrapicker_core.fast_trunk.fast_trunk`, unless the network is narrow.
     """
+    framed = _framed_features(trunk, image)
+    if framed is not None:
+        return {name: _on_framed(head, framed) for name, head in heads.items()}
+    features = _plain_features(trunk, image, memory_bound_gib)
+    return {name: head(features)[0] for name, head in heads.items()}
+
+
+@torch.no_grad()
+def trunk_features(trunk: Trunk, image: Float[Tensor, "h w"], memory_bound_gib: float) -> Float[Tensor, "1 c h w"]:
+    """Features of one image, of the trunk that :func:`head_outputs` takes."""
+    framed = _framed_features(trunk, image)
+    return _plain_features(trunk, image, memory_bound_gib) if framed is None else framed[None, :, 1:-1, 1:-1]
+
+
+def _framed_features(trunk: Trunk, image: Float[Tensor, "h w"]) -> Float[Tensor, "c h2 w2"] | None:
+    """The fast trunk's features with a frame of zeros, where it is to be had and worth it."""
     fast_trunk = _fast_trunk()
     if fast_trunk and trunk.config.width >= _LEAST_FAST_WIDTH and image.is_cpu and image.dtype == torch.float32:
-        framed = fast_trunk(trunk, image)
-        return {name: _on_framed(head, framed) for name, head in heads.items()}
+        return fast_trunk(trunk, image)
+    return None
+
+
+def _plain_features(trunk: Trunk, image: Float[Tensor, "h w"], memory_bound_gib: float) -> Float[Tensor, "1 c h w"]:
+    """Features of one image; above the bound the trunk works band by band, with the same result."""
     map_bytes = image.numel() * trunk.config.width * image.element_size()
     if map_bytes * _MAPS_IN_ONE_PASS <= memory_bound_gib * 2**30:
-        features = trunk(image[None, None])
-    else:
-        features = trunk_in_bands(trunk, image[None], max(1, _BAND_PX // image.shape[1]))[None]
-    return {name: head(features)[0] for name, head in heads.items()}
+        return trunk(image[None, None])  # type: ignore[no-any-return]  # nn.Module calls are untyped
+    return trunk_in_bands(trunk, image[None], max(1, _BAND_PX // image.shape[1]))[None]
 
 
 @cache

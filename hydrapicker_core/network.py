@@ -132,6 +132,8 @@ class Head(nn.Module):
             for channels_in, channels_out in itertools.pairwise(channels)
         )
         self.out = nn.Conv2d(channels[-1], 3, 3, padding=1)
+        if self.out.weight.is_meta:  # waits for weights; to draw numbers there, torch would import its compiler: 1 s
+            return
         nn.init.normal_(self.out.weight, std=0.01)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]  # a Conv2d made with its default bias has one
         with torch.no_grad():

@@ -12,7 +12,8 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # what MLflow would
 import torch
 from registry_packages import head_package, trunk_package
 
-from hydrapicker_registry import HeadRegistry
+from hydrapicker_registry import ChampionChangedError, HeadRegistry
+from hydrapicker_registry.claim import claimed
 
 torch.set_num_threads(1)
 
@@ -37,3 +38,28 @@ def contribute(uri: str, cache: str, run_id: str, name: str, number: int, ready:
     registry.client.search_registered_models()
     ready()
     registry.register_head(package, run_id, "champion")
+
+
+def become_champion(uri: str, cache: str, name: str, versions: list[int], ready: Callable[[], Any]) -> None:
+    """Offer versions of a head in turn: each becomes champion unless the champion of that moment has a higher AP."""
+    _here(cache)
+    registry = HeadRegistry(uri)
+    by_version = {head.version: head for head in registry.versions(name)}
+    ready()
+    for version in versions:
+        while True:
+            champion = next((head for head in registry.versions(name) if "champion" in head.aliases), None)
+            if champion is not None and champion.ap > by_version[version].ap:  # type: ignore[operator]  # all have one
+                break
+            try:
+                registry.succeed(name, version, None if champion is None else champion.version)
+                break
+            except ChampionChangedError:
+                continue
+
+
+def die_with_a_claim(uri: str, cache: str, name: str) -> None:
+    """End as a killed process does, while no other may move the champion."""
+    _here(cache)
+    with claimed(HeadRegistry(uri).client, f"hydrapicker.head.{name}"):
+        os._exit(9)

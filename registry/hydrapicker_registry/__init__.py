@@ -2,6 +2,7 @@
 
 from hydrapicker_registry.connection import ensure_experiment
 from hydrapicker_registry.errors import (
+    ChampionChangedError,
     HeadNotFoundError,
     NotPermittedError,
     PackageError,
@@ -31,6 +32,7 @@ from hydrapicker_registry.versions import HeadVersion
 
 __all__ = [
     "GENERIC",
+    "ChampionChangedError",
     "HeadInput",
     "HeadMetadata",
     "HeadNotFoundError",

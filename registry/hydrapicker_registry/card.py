@@ -72,6 +72,8 @@ def _metrics(metadata: TrunkMetadata | HeadMetadata) -> list[tuple[str, str]]:
 def _gate(metadata: TrunkMetadata | HeadMetadata) -> list[str]:
     """What the gate said when the head was contributed: each margin is this head's AP minus another's."""
     metrics = metadata.metrics
+    if not metrics.get("micrographs", 1):
+        return ["Not judged: there were no test micrographs."]
     passed = "Passed" if metrics["gate_passed"] else "Did not pass"
     words = f"{passed}: AP on the test micrographs against that of other heads on the same micrographs."
     rivals = {"gate_generic": "generic head", "gate_champion": "champion"}

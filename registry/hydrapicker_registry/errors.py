@@ -15,6 +15,10 @@ class PackageError(InvalidInputError):
     """A head or trunk package that is damaged, altered or of an unknown format."""
 
 
+class ChampionChangedError(HydraPickerError, RuntimeError):
+    """Another version became champion, or none is any more, since it was looked at."""
+
+
 class RegistryError(HydraPickerError, OSError):
     """A registry that cannot be reached, read or written."""
 

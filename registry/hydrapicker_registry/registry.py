@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +13,15 @@ from typing import Literal
 from hydrapicker_core.errors import InvalidInputError
 from hydrapicker_registry import history, lookup
 from hydrapicker_registry.cache import cached_package, package_folder
+from hydrapicker_registry.claim import claimed
 from hydrapicker_registry.connection import talking_to, without_login
-from hydrapicker_registry.errors import HeadNotFoundError, NotPermittedError, PackageError, TrunkMismatchError
+from hydrapicker_registry.errors import (
+    ChampionChangedError,
+    HeadNotFoundError,
+    NotPermittedError,
+    PackageError,
+    TrunkMismatchError,
+)
 from hydrapicker_registry.history import AliasPeriod
 from hydrapicker_registry.mlflow_model import TRUNK_FOLDER, write_model_folder
 from hydrapicker_registry.names import GENERIC, TRUNK_MODEL_NAME, head_model_name
@@ -93,8 +100,9 @@ class HeadRegistry(RegistryReader):
                 lambda to: write_model_folder(to, stored.folder, trunk),
             )
             if alias is not None:
-                model = self.client.get_registered_model(head_model_name(package.metadata.dataset))
-                history.move_alias(self.client, model, alias, version)
+                name = head_model_name(package.metadata.dataset)
+                with claimed(self.client, name) if alias == CHAMPION else nullcontext():
+                    history.move_alias(self.client, self.client.get_registered_model(name), alias, version)
             return version
 
     def promote(self, name: str, version: int, alias: Alias = CHAMPION) -> HeadVersion:
@@ -113,6 +121,25 @@ class HeadRegistry(RegistryReader):
             self.promote(name, version, "challenger")
             return "challenger"
         return CHAMPION
+
+    def succeed(self, name: str, version: int, champion: int | None) -> HeadVersion:
+        """Make a version champion, provided that the champion still is the version it was judged against.
+
+        Parameters
+        ----------
+        name
+            The dataset's name.
+        version
+            What becomes champion.
+        champion
+            The version that is champion as far as the caller knows; None for none.
+
+        Raises
+        ------
+        ChampionChangedError
+            When another version is champion now, or none; nothing is changed.
+        """
+        return self._point(self.resolve(name, version), CHAMPION, provided=(champion,))
 
     def rollback(self, name: str) -> HeadVersion:
         """Make the champion before this one champion again, and return it; again, and it is the one before that.
@@ -169,10 +196,17 @@ class HeadRegistry(RegistryReader):
         periods = history.alias_periods(history.alias_moves(model.tags), model.aliases)
         return tuple(HeadRecord(version, periods.get(version.version, ())) for version in versions)
 
-    def _point(self, head: HeadVersion, alias: str, rollback: bool = False) -> HeadVersion:
-        with talking_to(self.tracking_uri):
-            name = head_model_name(head.dataset)
+    def _point(
+        self, head: HeadVersion, alias: str, rollback: bool = False, provided: tuple[int | None] | None = None
+    ) -> HeadVersion:
+        name = head_model_name(head.dataset)
+        moving = claimed(self.client, name) if alias == CHAMPION else nullcontext()
+        with talking_to(self.tracking_uri), moving as claim:
+            if provided is not None and (current := self._champion(head.dataset)) != provided[0]:
+                raise ChampionChangedError(f"head {head.dataset!r}: {_champion_is(current)} now")
             model = self.client.get_registered_model(name)
+            if claim is not None:
+                claim.require()
             if RETIRED in model.tags:
                 self.client.delete_registered_model_tag(name, RETIRED)
             if head.retired and RETIRED in self.client.get_model_version(name, str(head.version)).tags:
@@ -181,6 +215,12 @@ class HeadRegistry(RegistryReader):
             if alias == CHAMPION and int(model.aliases.get("challenger", 0)) == head.version:
                 history.move_alias(self.client, model, "challenger", None)
         return self.resolve(head.dataset, head.version)
+
+    def _champion(self, name: str) -> int | None:
+        try:
+            return self.resolve(name, alias=CHAMPION).version
+        except HeadNotFoundError:  # none yet, or it was retired
+            return None
 
     def _trunk_of(self, head: HeadPackage) -> tuple[int, Path]:
         """Return the version of a head's trunk, and the trunk's verified package in the cache, named by its sha256."""
@@ -211,6 +251,10 @@ def _stored(package: TrunkPackage | HeadPackage | StoredPackage) -> Iterator[Sto
     with tempfile.TemporaryDirectory(prefix="hydrapicker-") as scratch:
         folder = Path(scratch) / "package"
         yield StoredPackage(folder, write_package(folder, package), package)
+
+
+def _champion_is(version: int | None) -> str:
+    return "no version is champion" if version is None else f"version {version} is champion"
 
 
 def _validate_alias(alias: str | None) -> None:

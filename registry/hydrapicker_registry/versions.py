@@ -128,7 +128,8 @@ def head_tags(metadata: HeadMetadata, trunk_version: int, trunk_package_sha256: 
     numbers = {"ap": metrics.get("ap"), "auroc": metrics.get("auroc")}
     tags = {name: f"{value:.6g}" for name, value in numbers.items() if value is not None}
     if "gate_passed" in metrics:
-        tags["gate"] = "passed" if metrics["gate_passed"] else "failed"
+        judged = "passed" if metrics["gate_passed"] else "failed"
+        tags["gate"] = judged if metrics.get("micrographs", 1) else "not judged"
     if "gate_margin" in metrics:
         tags["gate_margin"] = gate_margin(metrics)
     tags |= _contributor(metadata.authors) | {"dataset": metadata.dataset, "trunk_version": str(trunk_version)}

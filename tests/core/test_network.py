@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -88,3 +91,13 @@ def test_loading_is_strict() -> None:
 def test_impossible_networks_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError):
         NetworkConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_head_that_waits_for_its_weights_imports_no_compiler() -> None:
+    """To draw random numbers on the device "meta", torch would import its compiler, which takes a second."""
+    program = (
+        "import sys, torch; from hydrapicker_core.network import Head, NetworkConfig\n"
+        "with torch.device('meta'): Head(NetworkConfig(width=4))\n"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

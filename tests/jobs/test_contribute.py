@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow import MlflowClient
+from safetensors.torch import load_file
 
 from hydrapicker.cli import main
 from hydrapicker.store.store import Store
@@ -16,7 +17,7 @@ from hydrapicker_registry.verify import verify
 
 pytestmark = pytest.mark.timeout(300)
 
-QUICK = "--stage.epochs 2 --augmentation.crop-px 64 --loop.cpus-per-worker 1".split()
+QUICK = "--stage.epochs 2 --loop.epoch-steps 1 --augmentation.crop-px 64 --loop.cpus-per-worker 1".split()
 SIMULATED = "hydrapicker-data/simulated/c.new"
 
 
@@ -74,6 +75,26 @@ def test_three_micrographs_in_private_leave_nothing_but_a_head(
     assert "config.private" in everything
     for secret in ("c.new", "_0000", "simulated", "secret_picks", str(tmp_path / "store")):
         assert secret not in everything, secret
+
+
+def test_two_micrographs_are_enough_for_the_gate(
+    client: MlflowClient, trained: Path, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One trains, one judges; none says which weights were best, nor with which threshold they pick best."""
+    two = [option for option in files if not option.endswith("_00003.mrc")]
+    star = tmp_path / "secret_picks.star"
+    star.write_text("".join(line for line in star.read_text().splitlines(keepends=True) if "_00003" not in line))
+    assert main(["contribute", "two", *two, "--store", f"{tmp_path}/store", *QUICK, "--run-name", "two"]) == 0
+    said = capsys.readouterr().out
+    assert "two v0001: 1 train, 0 val, 1 test micrographs" in said
+    assert "no validation micrographs: the last weights are taken" in said
+    (version,) = HeadRegistry().versions("two")
+    head = HeadRegistry().load("two", 1).head
+    assert head.metadata.metrics["micrographs"] == 1
+    assert ("champion" in version.aliases) == bool(head.metadata.metrics["gate_passed"])
+    last = max((trained / "hydrapicker-data/runs/two").glob("checkpoint_*/network.safetensors"))
+    network, best = load_file(last), load_file(last.with_name("best.safetensors"))
+    assert all(torch.equal(best[name], value) for name, value in network.items())
 
 
 def children(client: MlflowClient, run_id: str) -> list[str]:

@@ -118,7 +118,8 @@ def test_mlflow_holds_config_figures_and_curves(trained: Path) -> None:
 
 def test_a_contribution_leaves_trunk_and_generic_head_as_they_are(trained: Path) -> None:
     before = HeadRegistry().load("generic")
-    command = "contribute c.new --stage.epochs 2 --augmentation.crop-px 64 --loop.batch-size 2 --run-name contribution"
+    length = "--stage.epochs 2 --loop.epoch-steps 1"
+    command = f"contribute c.new {length} --augmentation.crop-px 64 --loop.batch-size 2 --run-name contribution"
     assert main(command.split()) == 0
     registered = {head.dataset: head for head in reversed(list_heads())}  # the newest versions
     assert registered["c.new"].trunk_version == before.version.trunk_version

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 _LINE_EVERY_SECONDS = 10
+_GAP = "  "
 
 
 @contextmanager
@@ -61,16 +64,39 @@ def say(line: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-    """Print a table; numbers are right-aligned, None is a dash."""
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for i, column in enumerate(columns):
-        numbers = all(isinstance(row[i], int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numbers and rows else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(_cell, row))
-    # A pipe has no width of its own: a row is never broken there.
+    """Print a table; numbers are right-aligned, None is a dash; in a terminal that is too narrow, cells are folded."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    right = [bool(rows) and all(isinstance(row[i], int | float | None) for row in rows) for i in range(len(columns))]
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
     console = Console()
-    Console(width=None if console.is_terminal else 200).print(table)
+    # A pipe has no width of its own: a row is never broken there.
+    if console.is_terminal and sum(widths) + len(_GAP) * (len(widths) - 1) > console.width:
+        _print_folded(console, columns, cells, right, title)
+        return
+
+    def line(row: Sequence[str]) -> str:
+        padding = (" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        aligned = (pad + c if to_right else c + pad for c, pad, to_right in zip(row, padding, right, strict=True))
+        return _GAP.join(aligned).rstrip()
+
+    # Not laid out by rich, which takes longer over a thousand rows than MLflow takes to find them.
+    if title is not None:
+        console.print(Text(title, style="italic"), soft_wrap=True)
+    console.print(Text(line(columns), style="bold"), soft_wrap=True)
+    for row in cells:
+        print(line(row))
+    sys.stdout.flush()
+
+
+def _print_folded(
+    console: Console, columns: Sequence[str], cells: Sequence[Sequence[str]], right: Sequence[bool], title: str | None
+) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column, to_right in zip(columns, right, strict=True):
+        table.add_column(Text(column), justify="right" if to_right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console.print(table)
 
 
 def _cell(value: object) -> str:

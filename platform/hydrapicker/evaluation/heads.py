@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
+from hydrapicker.evaluation.features import Features, KeptFeatures
 from hydrapicker.store.store import Dataset, StoredMicrograph
 from hydrapicker.streaming.whole import stream_micrographs
 from hydrapicker_core.bootstrap import MicrographPart
-from hydrapicker_core.inference import MARGIN_PX, InferenceConfig, decode_padded, head_outputs, pad
+from hydrapicker_core.inference import MARGIN_PX, InferenceConfig, decode_padded, pad, trunk_features
 from hydrapicker_core.losses import LossConfig, detection_loss
 from hydrapicker_core.metrics import DEFAULT_IOU_THRESHOLD, MicrographResult, ScoredPicks, match_picks, pool
 from hydrapicker_core.network import Head, Trunk
@@ -42,17 +44,29 @@ def judge(
     box_px: float,
     loss: LossConfig,
     inference: InferenceConfig | None = None,
+    features: Features = lambda compute: compute(),
 ) -> dict[str, Judgement]:
-    """Several heads on one micrograph, with one pass through the trunk; all in evaluation mode."""
+    """Several heads on one micrograph, with one pass through the trunk, or none where its features are kept.
+
+    Args:
+        trunk: In evaluation mode, as the heads.
+        heads: By name.
+        micrograph: With its particles.
+        box_px: Side of a particle's box.
+        loss: Weights of the losses.
+        inference: How it is picked.
+        features: Gives the trunk's features, by the function that computes them or without, where they are kept.
+    """
     inference = inference or InferenceConfig()
     device = next(trunk.parameters()).device
     background = Background(micrograph.background_mean, micrograph.background_std)
     padded = pad(torch.from_numpy(micrograph.image).float(), background)
     particles = torch.from_numpy(micrograph.particles)
-    outputs = head_outputs(trunk, heads, padded.image.to(device), inference.memory_bound_gib)
+    image = padded.image.to(device)
+    maps = features(lambda: trunk_features(trunk, image, inference.memory_bound_gib))
     judgements = {}
-    for name, output in outputs.items():
-        output = output.cpu()
+    for name, head in heads.items():
+        output = head(maps)[0].cpu()
         detections = decode_padded(output, padded, box_px, inference)
         result = MicrographResult(detections.xy.numpy(), detections.score.numpy(), micrograph.particles, box_px)
         losses = detection_loss(output[None], [particles + MARGIN_PX], box_px, loss)
@@ -78,15 +92,21 @@ def score_micrographs(
     dataset: Dataset,
     rows: Iterable[int],
     progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+    kept: KeptFeatures | None = None,
 ) -> dict[str, list[MicrographPart]]:
-    """As :func:`score_heads`, micrograph by micrograph in the order of `rows`; one pass through the trunk for each."""
+    """As :func:`score_heads`, micrograph by micrograph in the order of `rows`.
+
+    There is one pass through the trunk for each, or none where its features are kept, by dataset's name and row.
+    """
     for module in (trunk, *heads.values()):
         module.eval()
     rows = tuple(rows)
     scored: dict[str, list[MicrographPart]] = {name: [] for name in heads}
     micrographs = stream_micrographs({dataset.name: dataset}, ((dataset.name, row) for row in rows))
-    for done, micrograph in enumerate(micrographs, start=1):
-        for name, judgement in judge(trunk, heads, micrograph, dataset.box_px, LossConfig()).items():
+    kept = kept or KeptFeatures(0)
+    for done, (row, micrograph) in enumerate(zip(rows, micrographs, strict=True), start=1):
+        features = partial(kept.of, (dataset.name, row))
+        for name, judgement in judge(trunk, heads, micrograph, dataset.box_px, LossConfig(), features=features).items():
             scored[name].append(judgement.scored())
         progress(done, len(rows), dataset.name)
     return scored

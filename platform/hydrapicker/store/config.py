@@ -29,8 +29,8 @@ class IngestConfig:
         pixel_size_angstrom: Pixel size of the micrographs; read from their headers when not given.
         contrast: Whether particles are darker or lighter than the background.
         box_px: Diameter of the particle in the store, in pixels; micrographs are shrunk to this scale.
-        val_size: Validation micrographs, a count or a share below 1; by default a tenth.
-        test_size: Test micrographs, a count or a share below 1; by default a tenth.
+        val_size: Validation micrographs, a count or a share below 1; by default a tenth, at least one of three or more.
+        test_size: Test micrographs, a count or a share below 1; by default a tenth, at least one of three or more.
         split_seed: Another seed draws other validation and test micrographs.
         keep_empty: Take micrographs without any particle as true negatives; by default they are left out.
         skip_unusable: Leave out micrographs whose files are damaged or empty, instead of ending with their names.

@@ -1,7 +1,7 @@
 """Ingest: micrographs and particles in, a dataset version out; whole, or not at all."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 
 from hydrapicker.errors import InvalidInputError
@@ -61,7 +61,7 @@ def ingest(config: IngestConfig, progress: Progress = untold) -> IngestReport:
     draft = Draft(store.location, meta, found.identity, base)
     continued_from = sum(len(shard.rows) for shard in draft.finished.values())
     unusable = _fill(draft, found.tasks, config, progress)
-    committed = _commit(store, draft, base, unusable)
+    committed = _commit(store, draft, base, {task.split for task in found.tasks}, unusable)
     return _report(config, {**found.skipped, **unusable}, found, committed, continued_from)
 
 
@@ -104,12 +104,14 @@ def _fill(draft: Draft, tasks: Sequence[Task], config: IngestConfig, progress: P
     return reasons
 
 
-def _commit(store: Store, draft: Draft, base: Dataset | None, unusable: Mapping[str, str]) -> Committed:
+def _commit(
+    store: Store, draft: Draft, base: Dataset | None, planned: Collection[str], unusable: Mapping[str, str]
+) -> Committed:
     if base is not None and len(draft.rows) == len(base.rows):
         draft.discard()
         return _as_it_is(store, base)
     try:
-        _check_splits(draft, unusable)
+        _check_splits(draft, planned, unusable)
         if base is not None:
             refuse_copies(draft.rows[len(base.rows) :], base.rows)
     except InvalidInputError:
@@ -118,10 +120,10 @@ def _commit(store: Store, draft: Draft, base: Dataset | None, unusable: Mapping[
     return draft.commit()
 
 
-def _check_splits(draft: Draft, unusable: Mapping[str, str]) -> None:
+def _check_splits(draft: Draft, planned: Collection[str], unusable: Mapping[str, str]) -> None:
     """Refuse to go on where what is left out was all that a split had."""
     there = {row.split for row in draft.rows}
-    lacking = [split for split in SPLITS if split not in there]
+    lacking = [split for split in SPLITS if split in planned and split not in there]
     if lacking:
         raise InvalidInputError(
             f"without the {len(unusable)} unusable micrographs none is left for {' and '.join(lacking)}; "

@@ -20,8 +20,8 @@ class Labelled:
         diameter_angstrom: The particle's diameter.
         pixel_size_angstrom: Pixel size of the micrographs; read from their headers when not given.
         contrast: Whether particles are darker or lighter than the background.
-        val_size: Validation micrographs, a count or a share below 1; by default a tenth, at least one.
-        test_size: Test micrographs, a count or a share below 1; by default a tenth, at least one.
+        val_size: Validation micrographs, a count or a share below 1; by default a tenth, at least one of three or more.
+        test_size: Test micrographs, a count or a share below 1; by default a tenth, at least one of three or more.
         split_seed: Another seed draws other validation and test micrographs.
     """
 

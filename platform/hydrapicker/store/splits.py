@@ -8,15 +8,16 @@ from hydrapicker.errors import InvalidInputError
 __all__ = ["DEFAULT_SHARE", "assign_splits", "split_size"]
 
 DEFAULT_SHARE = 0.1
+_ONE_OF_EACH = 3
 
 
 def split_size(size: float | None, total: int) -> int:
-    """Turn a split's size into a number of micrographs, at least one.
+    """Turn a split's size into a number of micrographs.
 
     Parameters
     ----------
     size : float or None
-        A whole number is a count, a number below 1 a share of all, None a tenth.
+        A whole number is a count, a number between 0 and 1 a share of all, None a tenth; of a share at least one.
     total : int
         Number of micrographs there are.
 
@@ -29,11 +30,10 @@ def split_size(size: float | None, total: int) -> int:
         size = DEFAULT_SHARE
     if 0 < size < 1:
         return max(1, round(size * total))
-    if size >= 1 and float(size).is_integer():
+    if size >= 0 and float(size).is_integer():
         return int(size)
     raise InvalidInputError(
-        f"a split of {size:g} micrographs is not possible; "
-        "give a whole number of at least 1, or a share between 0 and 1"
+        f"a split of {size:g} micrographs is not possible; give a whole number, 0 for none, or a share between 0 and 1"
     )
 
 
@@ -43,7 +43,8 @@ def assign_splits(
     """Assign every micrograph to ``train``, ``val`` or ``test``.
 
     Micrographs are shuffled by a hash of (seed, id): the first are test, the next validation, the rest training.
-    The order in which they are given does not matter.
+    The order in which they are given does not matter. By default two micrographs are one to train and one to test,
+    and a single one is to train: to hold back more would leave nothing to learn from.
 
     Parameters
     ----------
@@ -57,15 +58,15 @@ def assign_splits(
     Raises
     ------
     InvalidInputError
-        When fewer than three micrographs are given, or none would be left to train on.
+        When no micrographs are given, or none would be left to train on.
     """
     names = list(ids)
     assert len(set(names)) == len(names), "ids must be unique"
-    if len(names) < 3:
-        raise InvalidInputError(
-            f"{len(names)} micrographs with particles; at least 3 are needed, one each to train, validate and test"
-        )
-    test, val = split_size(test_size, len(names)), split_size(val_size, len(names))
+    if not names:
+        raise InvalidInputError("no micrographs with particles: give at least one")
+    few = len(names) < _ONE_OF_EACH
+    test = int(len(names) > 1) if few and test_size is None else split_size(test_size, len(names))
+    val = 0 if few and val_size is None else split_size(val_size, len(names))
     if test + val >= len(names):
         raise InvalidInputError(
             f"{test} test and {val} validation micrographs of {len(names)} leave none to train on; "

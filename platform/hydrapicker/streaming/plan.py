@@ -74,11 +74,18 @@ class EpochPlan(Sequence[Minibatch]):
     """
 
     def __init__(
-        self, sources: Sequence[Source], seed: int, epoch: int, batch_size: int, sampling: Sampling, shuffle_window: int
+        self,
+        sources: Sequence[Source],
+        seed: int,
+        epoch: int,
+        batch_size: int,
+        sampling: Sampling,
+        shuffle_window: int,
+        minibatches: int,
     ) -> None:
         self._sources, self._batch_size = sources, batch_size
         self._per_sweep = [-(-len(source.rows) // batch_size) for source in sources]
-        quota = quotas(self._per_sweep, sampling)
+        quota = quotas(self._per_sweep, sampling, minibatches)
         self._passed = quota * epoch
         self._turns = _turns(quota, "minibatches", [source.fingerprint for source in sources], seed, epoch)
         # How many turns a dataset has had before each of its turns: what it takes then is that far on from the
@@ -115,6 +122,7 @@ def plan_epoch(
     batch_size: int,
     sampling: Sampling = "proportional",
     shuffle_window: int = 4096,
+    minibatches: int = 0,
 ) -> EpochPlan:
     """Plan an epoch in minibatches from one dataset each; by default every row of every source once.
 
@@ -136,13 +144,15 @@ def plan_epoch(
         How an epoch is shared out among the datasets, see :func:`~hydrapicker.streaming.sampling.quotas`.
     shuffle_window : int
         Micrographs of a dataset that are shuffled together.
+    minibatches : int
+        Length of the epoch, at least one minibatch for each dataset; 0: as long as all datasets gone through once.
     """
     assert batch_size >= 1, f"batch_size is {batch_size}"
     assert epoch >= 0, f"epoch is {epoch}"
     ordered = sorted(sources, key=lambda source: (source.fingerprint, source.name))
     assert len({source.name for source in ordered}) == len(ordered), "names of datasets must be unique"
     with_rows = [source for source in ordered if len(source.rows)]
-    return EpochPlan(with_rows, seed, epoch, batch_size, sampling, shuffle_window)
+    return EpochPlan(with_rows, seed, epoch, batch_size, sampling, shuffle_window, minibatches if with_rows else 0)
 
 
 def steps_in(plan: Sequence[Minibatch], minibatches_per_step: int) -> int:

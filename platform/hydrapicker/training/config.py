@@ -19,7 +19,7 @@ class StageConfig:
     """One stage of training.
 
     Attributes:
-        epochs: How many times every training micrograph is seen.
+        epochs: How many times every training micrograph is seen, or how many times --loop.epoch-steps are taken.
         optimiser: adam, or sgd with momentum.
         learning_rate: At the start of every cosine cycle.
         momentum: Of sgd; adam does not use it.
@@ -54,6 +54,8 @@ class LoopConfig:
     Attributes:
         batch_size: Crops in a minibatch; all come from one dataset.
         minibatches_per_step: Minibatches averaged in one optimiser step, shared out over the workers.
+        epoch_steps: Optimiser steps in an epoch, however many micrographs there are: the next epoch goes on in the
+            data where this one ends; 0: every training micrograph is seen once in an epoch.
         workers: Processes that train together; MIN:MAX for as many of them as the cluster has room for at any time.
         cpus_per_worker: Cores, and threads, of each worker; 0 shares this machine's cores out evenly.
         gpu: Whether each worker gets a GPU; asking for one that is not there is an error, never a silent CPU run.
@@ -61,12 +63,15 @@ class LoopConfig:
         compile: Whether steps run compiled (torch.compile): takes a C++ compiler, and a minute or so at the start.
         seed: Of everything random.
         validate_every: Epochs between two validations; the last epoch of a stage is always validated.
+        features_gib: Memory of each worker, on the device it computes on, for the trunk's features of validation
+            micrographs while the trunk is frozen; what does not fit is computed again for every validation.
         max_failures: How often workers that died are started again from the last checkpoint.
         keep_checkpoints: How many of the last checkpoints stay; each holds the best weights so far besides its own.
     """
 
     batch_size: int = 4
     minibatches_per_step: int = 8
+    epoch_steps: int = 0
     workers: int | str = 1
     cpus_per_worker: int = 0
     gpu: bool = False
@@ -74,12 +79,14 @@ class LoopConfig:
     compile: bool = False
     seed: int = 0
     validate_every: int = 1
+    features_gib: float = 2.0
     max_failures: int = 3
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
-        if self.cpus_per_worker < 0 or self.max_failures < 0:
-            raise InvalidInputError("cpus_per_worker and max_failures cannot be negative: give 0 or more")
+        for name in ("cpus_per_worker", "max_failures", "epoch_steps", "features_gib"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InvalidInputError(f"{name} {getattr(self, name)} cannot be: give 0 or more")
         for name in ("batch_size", "minibatches_per_step", "validate_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise InvalidInputError(f"{name} {getattr(self, name)} is not positive: give at least 1")

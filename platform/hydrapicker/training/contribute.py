@@ -11,6 +11,7 @@ from hydrapicker.errors import InvalidInputError
 from hydrapicker.storage.location import from_any_folder
 from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.store.labelled import Labelled
+from hydrapicker.store.layout import SPLITS
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.training.config import LoopConfig, StageConfig, check_run
@@ -44,7 +45,8 @@ class ContributeConfig:
         run_name: Name of the run; the same name continues it. Empty: made from the config and the dataset.
         loss: Weights of the losses.
         augmentation: Crops and their rotations.
-        stage: Epochs, optimiser and learning rate.
+        stage: Length, optimiser and learning rate. An epoch has the same number of steps for a few micrographs as for
+            thousands (--loop.epoch-steps); each is validated, and an interrupted contribution goes on from the last.
         loop: Minibatches, workers, seed; a batch is never larger than the number of training micrographs.
         streaming: How micrographs are shuffled and read.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
@@ -59,9 +61,9 @@ class ContributeConfig:
     run_name: str = ""
     loss: LossConfig = field(default_factory=LossConfig)
     augmentation: AugmentationConfig = field(default_factory=lambda: AugmentationConfig(crop_px=256))
-    # Few micrographs make an epoch of a step or two: 40 of those left a head where the generic one was, 200 did not.
-    stage: StageConfig = field(default_factory=lambda: StageConfig(epochs=200, optimiser="adam", learning_rate=3e-4))
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(minibatches_per_step=1, validate_every=10))
+    # 40 steps left a head where the generic one was, 200 did not; at a rate of 3e-4 they got less far than at 1e-3.
+    stage: StageConfig = field(default_factory=lambda: StageConfig(epochs=20, optimiser="adam", learning_rate=1e-3))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(minibatches_per_step=1, epoch_steps=10))
     streaming: StreamingConfig = field(default_factory=StreamingConfig)
     store: str | None = None
     runs: str = "hydrapicker-data/runs"
@@ -97,7 +99,9 @@ def contribute(config: ContributeConfig, say: Say = print) -> "RegisteredHead":
     if batch < config.loop.batch_size:
         say(f"minibatches of {batch} instead of {config.loop.batch_size}, as there are no more training micrographs")
     config = replace(config, loop=replace(config.loop, batch_size=batch))
-    check_datasets({dataset.name: dataset}, batch)
+    check_datasets({dataset.name: dataset}, config.loop, needed=("train",))
+    if not len(dataset.split("val")):
+        say("no validation micrographs: the last weights are taken, with a threshold found on the training micrographs")
     first = _first_head(config, dataset, generic, say)
     config = replace(config, init=first.version.dataset)
     return _train(config, dataset, generic, first, say)
@@ -120,7 +124,7 @@ def _dataset_and_trunk(config: ContributeConfig, say: Say) -> tuple[Dataset, Loa
             f"dataset {dataset.name} has boxes of {dataset.box_px} px and the trunk takes {box_px} px: ingest it with "
             f"--box-px {box_px}"
         )
-    counts = (f"{len(dataset.split(split))} {split}" for split in ("train", "val", "test"))
+    counts = (f"{len(dataset.split(split))} {split}" for split in SPLITS)
     say(f"{dataset.name} {dataset.version}: {', '.join(counts)} micrographs")
     return dataset, generic
 
@@ -135,8 +139,8 @@ def _first_head(config: ContributeConfig, dataset: Dataset, generic: LoadedHead,
         # Not the dataset's own head: what the same command registered would be what it then starts from.
         ranking = rank_heads(HeadRegistry(), generic, dataset, few_rows(dataset), without=dataset.name)
         best = ranking.suggestions[0]
-        say(f"starts from head {best.head.version.dataset}, AP {best.ap:.3f} on {best.micrographs} micrographs")
-        return best.head
+        say(f"starts from head {best.head.dataset}, AP {best.ap:.3f} on {best.micrographs} micrographs")
+        return generic if best.head == generic.version else HeadRegistry().load(best.head.dataset, best.head.version)
     first = HeadRegistry().load(config.init)
     if first.trunk.sha256 != generic.trunk.sha256:
         raise InvalidInputError(

@@ -40,7 +40,13 @@ class Epochs:
     def _open(self, epoch: int) -> Epoch:
         recipe, loop, streaming = self._recipe, self._recipe.loop, self._recipe.streaming
         plan = plan_epoch(
-            self._sources, loop.seed, epoch, loop.batch_size, streaming.sampling, streaming.shuffle_window
+            self._sources,
+            loop.seed,
+            epoch,
+            loop.batch_size,
+            streaming.sampling,
+            streaming.shuffle_window,
+            loop.epoch_steps * loop.minibatches_per_step,
         )
         batches = stream_steps(
             self._datasets,

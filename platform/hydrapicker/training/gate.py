@@ -79,12 +79,19 @@ class Decision:
     margins: tuple[Margin, ...]
 
     @property
+    def judged(self) -> bool:
+        """Whether there was anything to judge the head on."""
+        return self.micrographs > 0
+
+    @property
     def passed(self) -> bool:
         """Whether the head may become champion."""
         return all(margin.passed for margin in self.margins)
 
     def __str__(self) -> str:
         """The figures in one line."""
+        if not self.judged:
+            return "no test micrographs"
         margins = ", ".join(map(str, self.margins))
         counted = "1 test micrograph" if self.micrographs == 1 else f"{self.micrographs} test micrographs"
         return f"AP {self.ap:.3f} on {counted}: {margins}"

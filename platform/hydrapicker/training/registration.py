@@ -37,7 +37,8 @@ class Judged:
 
     Attributes:
         test: Per dataset and head name: picks on each of the ``test`` micrographs.
-        thresholds: Per head name: the score with the best F1 on the ``val`` micrographs.
+        thresholds: Per head name: the score with the best F1 on the ``val`` micrographs, where a dataset has none on
+            its ``train`` micrographs.
         micrographs: Per dataset: number of ``test`` micrographs.
         overlays: Per head name: a PNG of what it picks on the first ``test`` micrograph of its dataset; the generic
             head on that of the first dataset.
@@ -84,7 +85,8 @@ def judge_network(
     for name, dataset in datasets.items():
         heads = {head: network.head(head) for head in (name, GENERIC)}
         test[name] = score_micrographs(network.trunk, heads | dict(rivals or {}), dataset, dataset.split("test"))
-        validation[name] = score_micrographs(network.trunk, heads, dataset, dataset.split("val"))
+        known = dataset.split("val") if len(dataset.split("val")) else dataset.split("train")
+        validation[name] = score_micrographs(network.trunk, heads, dataset, known)
     thresholds = {name: _threshold(validation[name][name]) for name in datasets}
     thresholds[GENERIC] = _threshold(part for name in datasets for part in validation[name][GENERIC])
     overlays = {}
@@ -213,7 +215,7 @@ def head_package(
     return HeadPackage(
         _head_metadata(network, name, dataset, judged.thresholds[name], trunk, origin, metrics),
         stored(network.head(name).state_dict()),
-        images | {_CURVES: _curves(name, judged)} if pictures else {},
+        images | {_CURVES: _curves(name, judged)} if pictures and judged.micrographs.get(name, 1) else {},
     )
 
 

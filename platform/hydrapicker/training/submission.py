@@ -1,6 +1,7 @@
 """A contributed head comes into the registry as challenger, and becomes champion past the gate."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from hydrapicker.evaluation.heads import score_micrographs
 from hydrapicker.picking.modules import build_modules
@@ -17,14 +18,12 @@ from hydrapicker.training.registration import (
     log_pictures,
     numbers,
 )
+from hydrapicker_core.bootstrap import MicrographPart
 from hydrapicker_core.network import GENERIC, Head, MultiHeadNetwork
-from hydrapicker_registry.errors import HeadNotFoundError, NotPermittedError
+from hydrapicker_registry.errors import ChampionChangedError, HeadNotFoundError, NotPermittedError
 from hydrapicker_registry.registry import HeadRecord, HeadRegistry, LoadedHead
 
 Say = Callable[[str], None]
-
-_REIGNING = "@champion"
-"""Key of the reigning champion among the judged heads; no dataset is called so."""
 
 
 def submit(
@@ -56,45 +55,68 @@ def submit(
     judged = judge_network(network, {name: dataset}, shared, (name,) if pictures and before is None else ())
     run.log_metrics(final_metrics(judged.by_dataset()))
     zero_shot = numbers(judged.metrics(GENERIC, [name]))
+    judge = partial(_decide, judged, dataset, generic)
     if before is not None:
-        return _once_more(registry, before, zero_shot, say)
-    decision = decide(judged.test[name][name], _rivals(judged, dataset, generic, reigning))
+        return _once_more(registry, before, zero_shot, judge, say)
+    decision = judge(reigning)
     trunk = generic.trunk.reference(generic.version.trunk_version)
     package = head_package(network, name, dataset, judged, trunk, origin, pictures, decision.metrics())
     version = registry.register_head(package, run.run_id, alias="challenger")
     log_pictures(package, run)
-    champion = _settle(registry, name, version, decision, reigning, say)
+    predecessor = None if reigning is None else reigning.version.version
+    champion = _settle(registry, name, version, decision, predecessor, judge, say)
     return RegisteredHead(name, version, package.metadata.metrics, zero_shot, champion)
 
 
 def _settle(
-    registry: HeadRegistry, name: str, version: int, decision: Decision, reigning: LoadedHead | None, say: Say
+    registry: HeadRegistry,
+    name: str,
+    version: int,
+    decision: Decision,
+    predecessor: int | None,
+    judge: Callable[[LoadedHead | None], Decision],
+    say: Say,
 ) -> bool:
-    """Promote a registered head or leave it challenger, and say why; returns whether it is champion."""
+    """Promote a registered head or leave it challenger, and say why; returns whether it is champion.
+
+    Args:
+        registry: Where it is.
+        name: Of the dataset.
+        version: Of the head.
+        decision: Of the gate.
+        predecessor: The champion it was made against; where another one reigns by now, it is made again.
+        judge: Makes it.
+        say: Told what became of it.
+    """
+    while decision.passed:
+        try:
+            registry.succeed(name, version, predecessor)
+        except ChampionChangedError as changed:
+            say(f"{name} version {version} is judged again: {changed}")
+            reigning = _reigning(registry, name)
+            predecessor, decision = None if reigning is None else reigning.version.version, judge(reigning)
+            continue
+        except NotPermittedError:
+            say(
+                f"{name} version {version} passed the gate and stays challenger, for on this server a maintainer "
+                f"decides: {decision}; ask one for `hydrapicker heads promote {name} --version {version}`"
+            )
+            return False
+        say(f"{name} version {version} passed the gate and is champion: {decision}")
+        return True
     by_hand = f"promote it by hand with `hydrapicker heads promote {name} --version {version}`"
-    if not decision.passed:
-        say(f"{name} version {version} stays challenger, as it did not pass the gate: {decision}; {by_hand}")
-        return False
-    now = _reigning(registry, name)
-    if now is not None and (reigning is None or now.version.version != reigning.version.version):
-        say(
-            f"{name} version {version} stays challenger: version {now.version.version} became champion while this one "
-            f"was judged; compare them with `hydrapicker heads compare {name} {name}@{version}`, or {by_hand}"
-        )
-        return False
-    try:
-        registry.promote(name, version)
-    except NotPermittedError:
-        say(
-            f"{name} version {version} passed the gate and stays challenger, for on this server a maintainer decides: "
-            f"{decision}; ask one for `hydrapicker heads promote {name} --version {version}`"
-        )
-        return False
-    say(f"{name} version {version} passed the gate and is champion: {decision}")
-    return True
+    why = "it did not pass the gate" if decision.judged else "the gate cannot judge it"
+    say(f"{name} version {version} stays challenger, as {why}: {decision}; {by_hand}")
+    return False
 
 
-def _once_more(registry: HeadRegistry, record: HeadRecord, zero_shot: dict[str, float], say: Say) -> RegisteredHead:
+def _once_more(
+    registry: HeadRegistry,
+    record: HeadRecord,
+    zero_shot: dict[str, float],
+    judge: Callable[[LoadedHead | None], Decision],
+    say: Say,
+) -> RegisteredHead:
     found = record.version
     metrics = registry.load(found.dataset, found.version).head.metadata.metrics
     say(f"{found.dataset} version {found.version} was registered by this run before")
@@ -102,15 +124,10 @@ def _once_more(registry: HeadRegistry, record: HeadRecord, zero_shot: dict[str, 
     champion = "champion" in found.aliases
     settled = champion or found.retired or any(period.alias == "champion" for period in record.periods)
     if decision is not None and not settled:  # it failed, or the run was broken off before it was promoted
-        champion = _settle(registry, found.dataset, found.version, decision, _judged_against(registry, record), say)
+        judged_against = metrics.get("gate_champion_version")
+        predecessor = None if judged_against is None else int(judged_against)
+        champion = _settle(registry, found.dataset, found.version, decision, predecessor, judge, say)
     return RegisteredHead(found.dataset, found.version, metrics, zero_shot, champion)
-
-
-def _judged_against(registry: HeadRegistry, record: HeadRecord) -> LoadedHead | None:
-    """The champion that a registered head was judged against, as far as it still reigns."""
-    found = record.version
-    version = registry.load(found.dataset, found.version).head.metadata.metrics.get("gate_champion_version")
-    return None if version is None else registry.load(found.dataset, int(version))
 
 
 def _registered_by(registry: HeadRegistry, name: str, run_id: str) -> HeadRecord | None:
@@ -131,16 +148,27 @@ def _heads_on(generic: LoadedHead, reigning: LoadedHead | None) -> Mapping[str, 
     """The reigning champion by its key where it has the generic head's trunk: one pass judges them all."""
     if reigning is None or reigning.trunk.sha256 != generic.trunk.sha256:
         return {}
-    return {_REIGNING: build_modules(reigning.head, reigning.trunk, reigning.version.version)[1]}
+    return {_key(reigning): build_modules(reigning.head, reigning.trunk, reigning.version.version)[1]}
 
 
-def _rivals(judged: Judged, dataset: Dataset, generic: LoadedHead, reigning: LoadedHead | None) -> list[Rival]:
+def _decide(judged: Judged, dataset: Dataset, generic: LoadedHead, reigning: LoadedHead | None) -> Decision:
+    """Judge the new head against the generic one and a reigning champion, if there is one."""
     scored = judged.test[dataset.name]
     rivals = [Rival("generic", generic.version.version, scored[GENERIC])]
-    if reigning is None:
-        return rivals
-    parts = scored.get(_REIGNING)
+    if reigning is not None:
+        rivals.append(Rival("champion", reigning.version.version, _parts(judged, dataset, reigning)))
+    return decide(scored[dataset.name], rivals)
+
+
+def _parts(judged: Judged, dataset: Dataset, reigning: LoadedHead) -> list[MicrographPart] | None:
+    """What a reigning champion picks on the test micrographs; None when it cannot pick them."""
+    parts = judged.test[dataset.name].get(_key(reigning))
     if parts is None and reigning.head.metadata.input.box_px == dataset.box_px:  # its own trunk has to look too
         trunk, head = build_modules(reigning.head, reigning.trunk, reigning.version.version)
-        parts = score_micrographs(trunk, {_REIGNING: head}, dataset, dataset.split("test"))[_REIGNING]
-    return [*rivals, Rival("champion", reigning.version.version, parts)]
+        parts = score_micrographs(trunk, {"": head}, dataset, dataset.split("test"))[""]
+    return parts
+
+
+def _key(reigning: LoadedHead) -> str:
+    """Of a reigning champion among the judged heads; no dataset is called so."""
+    return f"@{reigning.version.version}"

@@ -12,8 +12,9 @@ from hydrapicker import cluster
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.storage.location import from_any_folder
 from hydrapicker.storage.retry import RetryBudget
+from hydrapicker.store.layout import SPLITS
 from hydrapicker.store.store import Dataset, Store
-from hydrapicker.training.config import TrainConfig
+from hydrapicker.training.config import LoopConfig, TrainConfig
 from hydrapicker.training.folder import RunFolder
 from hydrapicker.training.progress import Progress
 from hydrapicker.training.recipe import Phase, Recipe
@@ -32,7 +33,7 @@ Say = Callable[[str], None]
 # Micrographs that a contribution ingests, and the head it starts from, are in its identity by their sha256.
 _NOT_IN_THE_TREE = ("run_name", "store", "runs", "contributor", "labelled", "init")
 _NOT_THE_RESULT = {
-    "loop": ("workers", "cpus_per_worker", "gpu", "max_failures", "keep_checkpoints"),
+    "loop": ("workers", "cpus_per_worker", "gpu", "max_failures", "keep_checkpoints", "features_gib"),
     "streaming": ("buffer_megabytes", "connections", "cache", "cache_gigabytes", "retry_seconds"),
 }
 
@@ -51,7 +52,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
     if not config.datasets:
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
     datasets = open_datasets(config.datasets, config.store, RetryBudget(config.streaming.retry_seconds))
-    check_datasets(datasets, config.loop.batch_size)
+    check_datasets(datasets, config.loop)
     recipe = training_recipe(config, datasets)
     with tracked(recipe, config, config.runs, say) as (tracker, on_record):
         trained = run_recipe(recipe, config.runs, on_record)
@@ -183,10 +184,16 @@ def common_box(datasets: Mapping[str, Dataset]) -> int:
     return next(iter(sides))
 
 
-def check_datasets(datasets: Mapping[str, Dataset], batch_size: int) -> None:
-    """Refuse datasets that cannot be trained on in minibatches of this size."""
+def check_datasets(datasets: Mapping[str, Dataset], loop: LoopConfig, needed: tuple[str, ...] = SPLITS) -> None:
+    """Refuse datasets that cannot be trained on in such minibatches and epochs, or lack one of the needed splits."""
+    batch_size, per_epoch = loop.batch_size, loop.epoch_steps * loop.minibatches_per_step
+    if 0 < per_epoch < len(datasets):
+        raise InvalidInputError(
+            f"an epoch of {per_epoch} minibatches is too short for {len(datasets)} datasets: give a larger "
+            "--loop.epoch-steps"
+        )
     for name, dataset in datasets.items():
-        for split in ("train", "val", "test"):
+        for split in needed:
             if len(dataset.split(split)) == 0:
                 raise InvalidInputError(f"dataset {name} has no {split} micrographs: ingest it with more micrographs")
         there = len(dataset.split("train"))

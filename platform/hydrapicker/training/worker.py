@@ -7,6 +7,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from hydrapicker.errors import InvalidInputError
+from hydrapicker.evaluation.features import KeptFeatures
 from hydrapicker.storage.retry import RetryBudget
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.streaming.plan import Minibatch, plan_step, steps_in
@@ -25,7 +26,7 @@ from hydrapicker.training.record import EpochRecord, Tally, Validation, seed_of
 from hydrapicker.training.schedule import learning_rate
 from hydrapicker.training.session import Session
 from hydrapicker.training.step import Step
-from hydrapicker.training.validation import validate
+from hydrapicker.training.validation import Unchanged, validate
 from hydrapicker_core.network import MultiHeadNetwork, channels_last, load_weights, multi_head_from_single
 
 
@@ -46,6 +47,8 @@ class Worker:
         retry = RetryBudget(recipe.streaming.retry_seconds)
         self.datasets: dict[str, Dataset] = Store(recipe.store, retry).open_all(recipe.datasets, whole=True)
         self.epochs = Epochs(recipe, self.datasets, self.rank, self.world)
+        self.validated = any(len(dataset.split("val")) for dataset in self.datasets.values())
+        self.unchanged: Unchanged | None = None
         self.progress = Progress()
         self.network = self._first_network()
         self.best: Weights = self.network.state_dict()
@@ -101,6 +104,9 @@ class Worker:
     # --- validate, save, report ---
 
     def _validate(self, phase: Phase, record: EpochRecord) -> None:
+        if not self.validated:  # nothing says which weights are best: the last ones are taken
+            self.progress.best_epoch, self.best = self.progress.epoch, _copy(self.network)
+            return
         record.validation = self._validation(phase)
         loss = record.validation.loss
         if not math.isfinite(loss):
@@ -111,7 +117,8 @@ class Worker:
 
     def _validation(self, phase: Phase) -> Validation:
         r = self.recipe
-        return validate(self.network, phase, self.datasets, r.box_px, r.loss, self.rank, self.world, r.streaming)
+        given = (r.box_px, r.loss, self.rank, self.world, r.streaming, self.unchanged)
+        return validate(self.network, phase, self.datasets, *given)
 
     def _save_and_report(self, record: EpochRecord, optimiser: torch.optim.Optimizer) -> None:
         record.best_epoch = self.progress.best_epoch
@@ -127,9 +134,9 @@ class Worker:
     def _begin(self, index: int, phase: Phase) -> Step:
         """Start a phase from the best weights of the one before."""
         self.progress = Progress(phase=index, history=self.progress.history)
-        self.network = self._network_of(phase)
+        self._enter(phase)
         self.best = _copy(self.network)
-        if index > 0 or self.recipe.initial:  # a phase never ends worse than it began
+        if self.validated and (index > 0 or self.recipe.initial):  # a phase never ends worse than it began
             self.progress.best_loss = self._validation(phase).loss
         return self._step(phase)
 
@@ -140,7 +147,7 @@ class Worker:
                 return None
             self.progress = load_progress(folder)
             phase = self.recipe.phases[self.progress.phase]
-            self.network = self._network_of(phase)
+            self._enter(phase)
             self.network.load_state_dict(load_weights_of(folder, "network"))
             self.best = load_weights_of(folder, "best")
             step = self._step(phase)
@@ -154,11 +161,12 @@ class Worker:
             load_weights(network, self.recipe.initial, "the initial weights")
         return channels_last(network.to(self.device))
 
-    def _network_of(self, phase: Phase) -> MultiHeadNetwork:
-        if set(phase.heads) <= set(self.network.datasets):
-            return self.network
-        network = multi_head_from_single(self.network, phase.heads)
-        return channels_last(network.to(self.device))
+    def _enter(self, phase: Phase) -> None:
+        """Make the network that a phase trains, and forget what was kept for another."""
+        self.unchanged = Unchanged(KeptFeatures(self.recipe.loop.features_gib)) if phase.frozen else None
+        if not set(phase.heads) <= set(self.network.datasets):
+            network = multi_head_from_single(self.network, phase.heads)
+            self.network = channels_last(network.to(self.device))
 
     def _step(self, phase: Phase) -> Step:
         self.network.requires_grad_(not phase.frozen)

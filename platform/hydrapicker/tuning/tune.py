@@ -130,7 +130,7 @@ def _open(config: TuneConfig) -> tuple[Datasets, Datasets]:
     datasets = open_datasets(names, train.store, RetryBudget(train.streaming.retry_seconds))
     sources = {name: datasets[name] for name in train.datasets}
     targets = {name: datasets[name] for name in config.targets}
-    check_datasets(sources, train.loop.batch_size)
+    check_datasets(sources, train.loop)
     check_targets(targets)
     return sources, targets
 

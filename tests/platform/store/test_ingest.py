@@ -211,6 +211,14 @@ def test_what_is_left_must_have_all_splits(config, root):
     assert Location(root).files("toy") == ()
 
 
+def test_a_split_that_was_not_asked_for_need_not_be_there(config, root):
+    rewrite(config, 4, CONSTANT)
+    report = ingest(replace(config, val_size=0, test_size=0, skip_unusable=True))
+    assert report.micrographs["train"] > 0
+    assert report.micrographs["val"] == report.micrographs["test"] == 0
+    assert [len(Store(root).open("toy").split(split)) for split in ("val", "test")] == [0, 0]
+
+
 def test_bad_pixels_leave_the_version_there_is(config, root):
     first = ingest(config)
     rewrite(config, 4, CONSTANT)
@@ -290,7 +298,7 @@ def test_a_pixel_size_given_wins_over_the_header(config, root):
         ({"box_px": 0}, "box_px is 0"),
         ({"parallel": "mpi"}, "parallel is 'mpi'; give 'auto', 'threads' or 'ray'"),
         ({"contrast": "bright"}, "contrast is 'bright'; give 'dark' or 'light'"),
-        ({"test_size": 0}, "a split of 0"),
+        ({"test_size": -1}, "a split of -1"),
     ],
 )
 def test_config_is_validated_when_built(change, message):

@@ -53,13 +53,35 @@ def test_splits_are_fixed_for_ever():
 PINNED = ["m6.mrc", "m0.mrc"]
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_too_few_micrographs(count):
-    with pytest.raises(InvalidInputError, match=f"{count} micrographs with particles; at least 3"):
-        assign_splits([str(n) for n in range(count)])
+def test_no_micrographs():
+    with pytest.raises(InvalidInputError, match="no micrographs with particles"):
+        assign_splits([])
 
 
-@pytest.mark.parametrize("size", [0, -1, 1.5, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("count", "sizes", "expected"),
+    [
+        (1, {}, {"train": 1}),
+        (2, {}, {"train": 1, "test": 1}),
+        (2, {"val_size": 1}, None),
+        (2, {"val_size": 1, "test_size": 0}, {"train": 1, "val": 1}),
+        (2, {"test_size": 0}, {"train": 2}),
+        (3, {}, {"train": 1, "val": 1, "test": 1}),
+        (3, {"test_size": 0}, {"train": 2, "val": 1}),
+        (3, {"val_size": 0}, {"train": 2, "test": 1}),
+        (3, {"val_size": 0, "test_size": 0}, {"train": 3}),
+    ],
+)
+def test_few_micrographs(count, sizes, expected):
+    names = [str(n) for n in range(count)]
+    if expected is None:
+        with pytest.raises(InvalidInputError, match="leave none to train on"):
+            assign_splits(names, **sizes)
+        return
+    assert Counter(assign_splits(names, **sizes).values()) == expected
+
+
+@pytest.mark.parametrize("size", [-1, 1.5, float("nan"), float("inf")])
 def test_impossible_sizes(size):
     with pytest.raises(InvalidInputError, match="is not possible"):
         split_size(size, 10)

@@ -63,6 +63,20 @@ def test_every_sweep_goes_through_its_dataset_once(given_sources, seed, first_ep
                 assert sorted(rows) == one.rows.tolist()
 
 
+@given(st.integers(1, 30), seeds, batch_sizes, windows, st.integers(1, 20))
+def test_epochs_of_any_length_follow_one_another(size, seed, batch_size, window, minibatches):
+    """Cut into epochs of so many minibatches or into whole sweeps, one dataset comes in the same order."""
+    given = [source("a", size)]
+    short = [
+        m for epoch in range(6) for m in plan_epoch(given, seed, epoch, batch_size, "proportional", window, minibatches)
+    ]
+    assert len(short) == 6 * minibatches
+    sweeps = -(-len(short) // -(-size // batch_size))
+    whole = [m for epoch in range(sweeps) for m in plan_epoch(given, seed, epoch, batch_size, "proportional", window)]
+    key = [(m.dataset, m.rows, m.sweep) for m in whole[: len(short)]]
+    assert [(m.dataset, m.rows, m.sweep) for m in short] == key
+
+
 @given(sources(), seeds, epochs, batch_sizes, samplings, windows, st.randoms())
 def test_the_order_of_listing_does_not_matter(given_sources, seed, epoch, batch_size, sampling, window, random):
     listed = []

@@ -19,6 +19,14 @@ def test_the_epoch_stays_as_long_and_no_dataset_is_left_out(sizes, sampling):
     assert shared.min() >= 1
 
 
+@given(SIZES, SAMPLINGS, st.integers(0, 10_000))
+def test_an_epoch_of_a_given_length(sizes, sampling, more):
+    shared = quotas(sizes, sampling, len(sizes) + more)
+    assert shared.sum() == len(sizes) + more
+    assert shared.min() >= 1
+    assert quotas(sizes, sampling, sum(sizes)).tolist() == quotas(sizes, sampling).tolist()
+
+
 @given(SIZES)
 def test_proportional_takes_every_dataset_once(sizes):
     assert quotas(sizes, "proportional").tolist() == quotas(sizes, 1.0).tolist() == sizes

@@ -1,5 +1,6 @@
 """Contributed heads at the gate of a real registry, judged on a real dataset; heads are random, some better by luck."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +56,8 @@ def make_trunk(seed: int) -> Trunk:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Six micrographs of dark discs, three of them for the test."""
+def mics(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with six micrographs of dark discs."""
     folder = tmp_path_factory.mktemp("mics")
     random = np.random.default_rng(2)
     rows, columns = np.mgrid[:100, :150]
@@ -70,8 +71,14 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
             file.voxel_size = 2.0
         particles[f"secret{number}.mrc"] = Particles(xy)
     write_combined_star(folder / "particles.star", particles, 2.0)
-    store = str(folder / "store")
-    given = ((f"{folder}/*.mrc",), str(folder / "particles.star"), 34.0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(mics: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Three of them to be tested on."""
+    store = str(tmp_path_factory.mktemp("store"))
+    given = ((f"{mics}/*.mrc",), str(mics / "particles.star"), 34.0)
     ingest(IngestConfig("discs", *given, test_size=3, store=store, workers=1))
     return Store(store).open("discs")
 
@@ -105,6 +112,7 @@ class Gate:
     """A registry, and heads that are contributed to it."""
 
     dataset: Dataset
+    folder: Path
     registry: HeadRegistry
     ranked: list[Head]
     said: list[str]
@@ -148,7 +156,7 @@ def gate(dataset: Dataset, ranked: list[Head], database: Path, tmp_path: Path, m
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("HYDRAPICKER_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    return Gate(dataset, HeadRegistry(), ranked, [])
+    return Gate(dataset, tmp_path / "mics", HeadRegistry(), ranked, [])
 
 
 def test_a_better_head_is_champion_with_its_margin_on_record(gate: Gate) -> None:
@@ -234,13 +242,46 @@ def test_one_pass_through_the_trunk_judges_all_heads_of_it(gate: Gate, monkeypat
     trunk, expected = make_trunk(0), {}
     for name, rank in (("generic", WORST), ("discs", MIDDLE), ("other", BEST)):
         expected[name] = average_precision(score_heads(trunk, {"": gate.ranked[rank]}, gate.dataset, rows)[""])
-    assert {each.head.version.dataset: each.ap for each in ranking.suggestions} == pytest.approx(expected, rel=1e-4)
+    assert {each.head.dataset: each.ap for each in ranking.suggestions} == pytest.approx(expected, rel=1e-4)
     assert [each.ap for each in ranking.suggestions] == sorted(expected.values(), reverse=True)
     without = rank_heads(gate.registry, gate.registry.load("generic"), gate.dataset, rows, without="other")
-    assert {each.head.version.dataset for each in without.suggestions} == {"generic", "discs"}
+    assert {each.head.dataset for each in without.suggestions} == {"generic", "discs"}
     passes.clear()
     gate.contribute(BEST, "one", pictures=False)
     assert len(passes) == 4, "three test micrographs and one to validate"
+
+
+def test_many_heads_are_tried_on_windows_and_the_best_on_whole_micrographs(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.register("generic", gate.ranked[WORST])
+    heads = {f"head{seed}": make_head(seed) for seed in range(6)}
+    for name, head in heads.items():
+        gate.register(name, head)
+    passes: list[tuple[int, ...]] = []
+    forward = Trunk.forward
+
+    def counted(self: Trunk, images: torch.Tensor) -> torch.Tensor:
+        passes.append(tuple(images.shape))
+        return forward(self, images)
+
+    monkeypatch.setattr(Trunk, "forward", counted)
+    rows = few_rows(gate.dataset)
+    ranking = rank_heads(gate.registry, gate.registry.load("generic"), gate.dataset, rows)
+    assert len(passes) == len(rows), "windows and whole micrographs share the trunk's pass"
+    whole = [each for each in ranking.suggestions if each.whole]
+    windowed = [each for each in ranking.suggestions if not each.whole]
+    assert list(ranking.suggestions) == whole + windowed
+    assert {each.head.dataset for each in ranking.suggestions} == {"generic", *heads}
+    assert len(whole) == 2
+    assert "generic" in {each.head.dataset for each in whole}
+    for suggestions in (whole, windowed):
+        assert [each.ap for each in suggestions] == sorted((each.ap for each in suggestions), reverse=True)
+    scored = score_heads(make_trunk(0), heads | {"generic": gate.ranked[WORST]}, gate.dataset, rows)
+    for each in whole:
+        assert each.ap == pytest.approx(average_precision(scored[each.head.dataset]), rel=1e-4)
+        assert each.particles == scored["generic"].particles
+    assert all(0 < each.particles <= scored["generic"].particles for each in windowed)
 
 
 def test_a_champion_of_other_boxes_is_not_measured_and_stays(gate: Gate) -> None:
@@ -260,7 +301,7 @@ def test_a_run_broken_off_before_its_promotion_is_promoted_by_the_next_command(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(HeadRegistry, "promote", killed)
+        patch.setattr(HeadRegistry, "succeed", killed)
         with pytest.raises(KeyboardInterrupt):
             gate.contribute(BEST, "one")
     assert gate.registry.resolve("discs@challenger").version == 1
@@ -277,7 +318,10 @@ def test_a_rolled_back_head_does_not_come_back_by_itself(gate: Gate) -> None:
     assert gate.registry.resolve("discs").version == 1
 
 
-def test_another_champion_meanwhile_is_not_pushed_aside(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("mine", "theirs"), [(BEST, MIDDLE), (MIDDLE, BEST)], ids=["better", "worse"])
+def test_where_another_became_champion_meanwhile_it_is_judged_again(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch, mine: int, theirs: int
+) -> None:
     gate.register("generic", gate.ranked[WORST])
     register: Callable[..., int] = HeadRegistry.register_head
 
@@ -285,10 +329,36 @@ def test_another_champion_meanwhile_is_not_pushed_aside(gate: Gate, monkeypatch:
         version = register(self, head, run_id, alias)
         if alias == "challenger":
             monkeypatch.setattr(HeadRegistry, "register_head", register)
-            gate.register("discs", gate.ranked[MIDDLE])
+            gate.register("discs", gate.ranked[theirs])
         return version
 
     monkeypatch.setattr(HeadRegistry, "register_head", overtaken)
+    head = gate.contribute(mine, "one")
+    again, said = gate.said
+    assert "version 1 is judged again: head 'discs': version 2 is champion now" in again
+    assert "over champion version 2 (AP" in said
+    assert head.champion == (mine == BEST)
+    assert ("passed the gate" if head.champion else "stays challenger") in said
+    assert gate.registry.resolve("discs").version == (1 if head.champion else 2)
+
+
+def test_without_test_micrographs_the_gate_cannot_judge(gate: Gate, mics: Path) -> None:
+    shutil.copytree(mics, gate.folder)
+    given = ((f"{gate.folder}/*.mrc",), str(gate.folder / "particles.star"), 34.0)
+    ingest(IngestConfig("discs", *given, val_size=0, test_size=0, store=str(gate.folder / "store"), workers=1))
+    gate.dataset = Store(str(gate.folder / "store")).open("discs")
+    assert len(gate.dataset.split("train")) == len(gate.dataset) == 6
+    gate.register("generic", gate.ranked[WORST])
+    head = gate.contribute(BEST, "one")
+    assert not head.champion
+    assert "stays challenger, as the gate cannot judge it: no test micrographs; promote it by hand" in gate.said[-1]
+    version = gate.registry.client.get_model_version("hydrapicker.head.discs", "1")
+    assert version.tags["gate"] == "not judged"
+    assert "Not judged: there were no test micrographs." in version.description
+    loaded = gate.registry.load("discs@challenger").head
+    assert "ap" not in loaded.metadata.metrics
+    assert loaded.pictures == {}
+    assert loaded.metadata.threshold is not None, "found on the training micrographs"
+    assert [finding.problem for finding in verify(gate.registry)] == [None] * 3
     assert not gate.contribute(BEST, "one").champion
-    assert "version 2 became champion while this one was judged" in gate.said[-1]
-    assert gate.registry.resolve("discs").version == 2
+    assert len(gate.registry.versions("discs")) == 1

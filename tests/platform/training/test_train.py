@@ -40,9 +40,13 @@ def test_names_that_are_no_datasets_are_refused(store: str) -> None:
 
 
 def test_a_dataset_with_all_splits_and_particles_can_be_trained_on(store: str) -> None:
-    check_datasets(open_datasets(("a", "b"), store), batch_size=2)
+    datasets = open_datasets(("a", "b"), store)
+    check_datasets(datasets, LoopConfig(batch_size=2))
+    check_datasets(datasets, LoopConfig(batch_size=2, epoch_steps=1, minibatches_per_step=2))
+    with pytest.raises(InvalidInputError, match="an epoch of 1 minibatches is too short for 2 datasets"):
+        check_datasets(datasets, LoopConfig(batch_size=2, epoch_steps=1, minibatches_per_step=1))
 
 
 def test_a_batch_larger_than_a_dataset_is_refused(store: str) -> None:
     with pytest.raises(InvalidInputError, match=r"dataset a, which has 2 train .* give --loop.batch-size 2 or less$"):
-        check_datasets(open_datasets(("a",), store), batch_size=3)
+        check_datasets(open_datasets(("a",), store), LoopConfig(batch_size=3))

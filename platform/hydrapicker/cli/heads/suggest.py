@@ -61,11 +61,14 @@ def run(verb: str, arguments: list[str]) -> int:
     if config.json:
         say(json.dumps(_plain(ranking), indent=2))
         return 0
-    table = [(s.head.version.dataset, s.head.version.version, s.ap, s.particles) for s in ranking.suggestions]
+    table = [(s.head.dataset, s.head.version, s.ap, s.particles) for s in ranking.suggestions]
     print_table(("head", "version", "AP", "particles"), table, f"on {len(rows)} labelled micrographs, IoU 0.6")
+    tried = sum(not s.whole for s in ranking.suggestions)
+    if tried:
+        say(f"the last {tried} were looked at only in the part of each micrograph with the most particles")
     for head in ranking.left_out:
         say(f"left out, as it belongs to trunk version {head.trunk_version}: {head.dataset} version {head.version}")
-    best = ranking.suggestions[0].head.version.dataset
+    best = ranking.suggestions[0].head.dataset
     say(f"start from the first: hydrapicker contribute {config.dataset or 'NAME'} --init {best}")
     return 0
 
@@ -85,11 +88,12 @@ def _looked_at(config: SuggestConfig, generic: "LoadedHead") -> "Iterator[Datase
 def _plain(ranking: "Ranking") -> dict[str, object]:
     rows = [
         {
-            "head": s.head.version.dataset,
-            "version": s.head.version.version,
+            "head": s.head.dataset,
+            "version": s.head.version,
             "ap": None if s.ap != s.ap else s.ap,  # JSON knows no NaN
             "micrographs": s.micrographs,
             "particles": s.particles,
+            "whole_micrographs": s.whole,
         }
         for s in ranking.suggestions
     ]
