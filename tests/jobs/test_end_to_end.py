@@ -12,6 +12,7 @@ from hydrapicker import list_heads, load_head
 from hydrapicker.cli import main
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.files import read_micrograph, read_particles
+from hydrapicker.training.config import StageConfig, TrainConfig
 from hydrapicker_registry import HeadRegistry
 from hydrapicker_registry.verify import verify
 
@@ -163,3 +164,20 @@ def test_picks_of_files_arrays_and_the_command_line_agree(trained: Path, capsys:
 def test_the_generic_head_asks_for_a_diameter(trained: Path) -> None:
     with pytest.raises(InvalidInputError, match="diameter"):
         load_head("generic").pick("hydrapicker-data/simulated/a/micrographs/a_00001.mrc")
+
+
+def test_without_stage_2_the_single_head_is_the_generic_one(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a registry of its own, as a model to compare with; and the tables compare with it."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///single.db")
+    assert main([*TRAIN, "--run-name", "single", "--stage1.epochs", "1", "--stage2.epochs", "0"]) == 0
+    (head,) = list_heads()
+    assert (head.dataset, head.version, head.ap is not None) == ("generic", 1, True)
+    assert not any(name.startswith("_heads.%a") for name in best_weights(trained, "single"))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert main("heads evaluate --datasets a b --out tables --against single-head=sqlite:///single.db".split()) == 0
+    rows = [
+        line.split(" | ") for line in (trained / "tables" / "tables.md").read_text().splitlines() if "| a |" in line
+    ]
+    assert [len(row) for row in rows] == [6]
+    with pytest.raises(InvalidInputError, match="neither stage has any epochs"):
+        TrainConfig(stage1=StageConfig(0, "adam", 1e-3), stage2=StageConfig(0, "sgd", 1e-3))

@@ -128,7 +128,8 @@ class TrainConfig:
         loss: Weights of the losses.
         augmentation: Crops and their rotations.
         stage1: One head on all datasets.
-        stage2: All heads, tied to the generic head by the bias loss.
+        stage2: All heads, tied to the generic head by the bias loss; without epochs the network keeps its single head,
+            which is registered as the generic one.
         loop: Minibatches, workers, seed.
         streaming: How an epoch is shared out among the datasets, and how micrographs are read.
         store: Folder or URL of the dataset store; by default HYDRAPICKER_STORE or ./hydrapicker-data/datasets.
@@ -157,8 +158,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_run(self.run_name, self.runs)
-        if self.stage2.epochs == 0:
-            raise InvalidInputError("stage 2 makes the datasets' heads: give --stage2.epochs at least 1")
+        if self.stage1.epochs == self.stage2.epochs == 0:
+            raise InvalidInputError("neither stage has any epochs: give --stage1.epochs at least 1")
 
 
 def check_run(run_name: str, runs: str) -> None:

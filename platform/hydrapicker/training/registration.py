@@ -59,9 +59,12 @@ class Judged:
         )
 
     def by_dataset(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Per dataset the metrics of its ``own`` head and of the ``generic`` one, by name."""
+        """Per dataset the metrics of its ``own`` head (the only one of a single-head network) and of the ``generic``."""
+        own = {name: name if name in heads else GENERIC for name, heads in self.test.items()}
         return {
-            name: {role: numbers(self.metrics(head, [name])) for role, head in (("own", name), ("generic", GENERIC))}
+            name: {
+                role: numbers(self.metrics(head, [name])) for role, head in (("own", own[name]), ("generic", GENERIC))
+            }
             for name in self.test
         }
 
@@ -76,21 +79,21 @@ def judge_network(
 
     Args:
         network: Trunk and heads.
-        datasets: With a head each.
+        datasets: With a head each, or with none in a single-head network.
         rivals: More heads of this trunk that are judged on the test micrographs in the same pass.
         pictures: Heads of which overlays are drawn, each with one more pass on one micrograph; None: all.
     """
     network.eval()
     test, validation = {}, {}
     for name, dataset in datasets.items():
-        heads = {head: network.head(head) for head in (name, GENERIC)}
+        heads = {head: network.head(head) for head in (name, GENERIC) if head in (*network.datasets, GENERIC)}
         test[name] = score_micrographs(network.trunk, heads | dict(rivals or {}), dataset, dataset.split("test"))
         known = dataset.split("val") if len(dataset.split("val")) else dataset.split("train")
         validation[name] = score_micrographs(network.trunk, heads, dataset, known)
-    thresholds = {name: _threshold(validation[name][name]) for name in datasets}
+    thresholds = {name: _threshold(validation[name][name]) for name in network.datasets}
     thresholds[GENERIC] = _threshold(part for name in datasets for part in validation[name][GENERIC])
     overlays = {}
-    for name in (*datasets, GENERIC) if pictures is None else pictures:
+    for name in (*network.datasets, GENERIC) if pictures is None else pictures:
         dataset = datasets.get(name, next(iter(datasets.values())))
         if len(dataset.split("test")):
             row = int(dataset.split("test")[0])

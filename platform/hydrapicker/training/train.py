@@ -61,12 +61,12 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
 
 
 def training_recipe(config: TrainConfig, datasets: Mapping[str, Dataset]) -> Recipe:
-    """What a config trains on datasets of one box side: stage 1, then stage 2."""
-    key = identity(config, datasets)
+    """What a config trains on datasets of one box side: stage 1, then stage 2 unless it has no epochs."""
+    key, stage2 = identity(config, datasets), Phase("stage 2", config.stage2, heads=tuple(datasets))
     return Recipe(
         run_name=config.run_name or f"train-{key[:8]}",
         identity=key,
-        phases=(Phase("stage 1", config.stage1), Phase("stage 2", config.stage2, heads=tuple(datasets))),
+        phases=(Phase("stage 1", config.stage1), *((stage2,) if config.stage2.epochs else ())),
         datasets={name: dataset.version for name, dataset in datasets.items()},
         fingerprints={name: dataset.fingerprint for name, dataset in datasets.items()},
         network=config.network,
@@ -108,7 +108,7 @@ def _register(
         register_head(
             network, name, datasets.get(name), judged, trunk.reference(trunk_version), tracker.run, origin, say
         )
-        for name in (GENERIC, *datasets)
+        for name in (GENERIC, *network.datasets)
     )
 
 
