@@ -59,7 +59,7 @@ class Judged:
         )
 
     def by_dataset(self) -> dict[str, dict[str, dict[str, float]]]:
-        """Per dataset the metrics of its ``own`` head (of a single-head network: the only one) and the ``generic`` one."""
+        """Per dataset the metrics of its ``own`` head (the only one there may be) and the ``generic`` one."""
         own = {name: name if name in heads else GENERIC for name, heads in self.test.items()}
         return {
             name: {
