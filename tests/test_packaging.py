@@ -164,7 +164,11 @@ def test_packages_import_only_downwards(package: str, allowed: set[str]) -> None
 
 def test_the_core_needs_torch_and_numpy_only() -> None:
     third_party = imported_by(PACKAGES["hydrapicker_core"]) - set(sys.stdlib_module_names)
-    assert third_party <= {"hydrapicker_core", "torch", "numpy", "jaxtyping"}
+    assert third_party <= {"hydrapicker_core", "torch", "numpy", "jaxtyping", "numba"}
+    code = (
+        "import sys; sys.modules['numba'] = None; from hydrapicker_core import inference as i; print(i._fast_trunk())"
+    )
+    assert python(code) == "None", "without Numba the plain trunk does"
 
 
 def test_every_third_party_import_is_declared() -> None:
@@ -172,7 +176,7 @@ def test_every_third_party_import_is_declared() -> None:
     extra = project["optional-dependencies"]["server"]
     everybodys = set.union(*(imported_by(folder, without=SERVER) for folder in PACKAGES.values()))
     for imported, lines in (
-        (everybodys, project["dependencies"]),
+        (everybodys, [*project["dependencies"], *project["optional-dependencies"]["fast"]]),
         (imported_by(SERVER), [*project["dependencies"], *extra]),
     ):
         declared = {canonicalize_name(Requirement(line).name) for line in lines}

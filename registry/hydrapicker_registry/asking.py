@@ -7,7 +7,7 @@ runs for hours has a helper ask, imports meanwhile what it needs itself, and tak
 import subprocess
 import sys
 
-from hydrapicker_registry.errors import PackageError, RegistryError
+from hydrapicker_registry.errors import HeadNotFoundError, PackageError, RegistryError
 from hydrapicker_registry.reading import LoadedHead
 from hydrapicker_registry.registry import HeadRegistry
 
@@ -35,7 +35,7 @@ def load_beside(name: str, version: int | None = None) -> LoadedHead:
             loaded = HeadRegistry().load(name, version, offline=True)
             if str(loaded.version.version) == said:  # a cache that cannot be written has an older answer
                 return loaded
-        except (PackageError, RegistryError):
+        except (HeadNotFoundError, PackageError, RegistryError):
             pass
     return HeadRegistry().load(name, version)  # fetches what is not here yet, or says what is wrong
 

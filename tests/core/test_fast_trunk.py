@@ -90,7 +90,7 @@ def test_picks_are_those_of_the_plain_network(network: MultiHeadNetwork, monkeyp
     plain = detect(network.trunk, heads, image, Background(0.0, 1.0), 21.0, InferenceConfig(score_floor=0.0))
     for name in heads:
         assert len(fast[name].xy) > 10
-        torch.testing.assert_close(fast[name].score, plain[name].score, rtol=0, atol=1e-5)
+        torch.testing.assert_close(fast[name].score, plain[name].score, rtol=0, atol=1e-4)  # as its docs say
         torch.testing.assert_close(fast[name].xy, plain[name].xy, rtol=0, atol=1e-2)
 
 

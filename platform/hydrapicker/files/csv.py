@@ -83,8 +83,9 @@ def write_csv(path: str | Path, particles: Mapping[str, Particles]) -> None:
     """
     import pandas as pd
 
+    portions = pooled_portions(path, particles, ("micrograph", "x", "y", "score"))
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        for columns in pooled_portions(path, particles, ("micrograph", "x", "y", "score")):
+        for columns in portions:
             first = file.tell() == 0
             pd.DataFrame(columns).to_csv(file, header=first, index=False, float_format="%.7g", lineterminator="\n")
 

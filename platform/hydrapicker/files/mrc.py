@@ -24,6 +24,8 @@ MAX_PIXELS = 2**30
 
 _HEADER_BYTES = 1024
 _CHUNK_BYTES = 2**22
+_MOST_CHUNKS_AFTER = 16
+"""What may follow an image in a compressed file, for its checksum to be reached."""
 _READABLE_MODES = (0, 1, 2, 6, 12)
 _IMOD_STAMP_AT, _IMOD_STAMP, _IMOD_SIGNED_BYTES = 152, 1146047817, 1
 
@@ -76,8 +78,12 @@ def read_mrc(path: Path) -> tuple[NDArray[Any], MrcLayout]:
     """
     layout = read_mrc_layout(path)
     with path.open("rb") as file:
-        # One byte more than needed: only at its end does gzip compare its checksum.
-        data = _read_at_most(path, _decompressed(file), layout.total_bytes + 1)
+        stream = _decompressed(file)
+        data = _read_at_most(path, stream, layout.total_bytes)
+        if stream is not file:  # only at its end is a checksum compared, and damage may have made the data longer
+            rest = sum(len(_read_at_most(path, stream, _CHUNK_BYTES)) for _ in range(_MOST_CHUNKS_AFTER))
+            if rest == _MOST_CHUNKS_AFTER * _CHUNK_BYTES:
+                raise MicrographError(f"{path}: compressed data are damaged (there is no end to them); copy it again")
     _check_length(path, layout, len(data))
     pixels = np.frombuffer(data, layout.dtype, layout.height * layout.width, layout.data_at_byte)
     return pixels.reshape(layout.height, layout.width), layout

@@ -68,9 +68,10 @@ def write_parquet(path: str | Path, particles: Mapping[str, Particles]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    portions = pooled_portions(path, particles, (_NAME, _X, _Y, _SCORE), _PIXEL_SIZE)
     with atomic_write(path) as temporary, ExitStack() as stack:
         writer = None
-        for columns in pooled_portions(path, particles, (_NAME, _X, _Y, _SCORE), _PIXEL_SIZE):
+        for columns in portions:
             table = pa.table({**columns, _NAME: pa.array(columns[_NAME], pa.string())})
             writer = writer or stack.enter_context(pq.ParquetWriter(temporary, table.schema, compression="zstd"))
             writer.write_table(table)

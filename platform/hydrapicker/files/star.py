@@ -136,9 +136,9 @@ def write_combined_star(
     OutputError
         The file cannot be written.
     """
-    names = (_NAME, _X, _Y, _SCORE)
+    portions = pooled_portions(path, particles, (_NAME, _X, _Y, _SCORE), _PIXEL_SIZE, pixel_size_angstrom)
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for columns in pooled_portions(path, particles, names, _PIXEL_SIZE, pixel_size_angstrom):
+        for columns in portions:
             head, last, rows = _text({"particles": columns}).partition(f" #{len(columns)}\n")
             if file.tell() == 0:
                 file.write(head + last)

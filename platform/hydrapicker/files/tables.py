@@ -145,30 +145,39 @@ def pooled_portions(
     otherwise : float, optional
         Pixel size of micrographs whose own is not known.
 
-    Yields
-    ------
-    dict of str to array
+    Returns
+    -------
+    iterator of dict of str to array
         All with the same columns; at least one, which may have no rows.
 
     Raises
     ------
     InvalidInputError
-        Some micrographs have scores and some have none.
+        Some micrographs have scores and some have none; at once, before anything is written.
     """
     known = [(part.score is not None, bool(part.pixel_size_angstrom or otherwise)) for part in particles.values()]
     if len({scored for scored, _ in known}) > 1:
         raise InvalidInputError(f"{path}: some micrographs have scores and some have none; give them for all or none")
-    sized = pixel_size is not None and bool(known) and all(sized for _, sized in known)
+    sized = bool(known) and all(sized for _, sized in known)
+    return _portions(particles, names, pixel_size if sized else None, otherwise)
+
+
+def _portions(
+    particles: Mapping[str, Particles],
+    names: tuple[str, str, str, str],
+    pixel_size: str | None,
+    otherwise: float | None,
+) -> Iterator[dict[str, Any]]:
     portion: dict[str, Particles] = {}
     rows, begun = 0, False
     for name, part in particles.items():
         portion[name] = part
         rows += len(part.xy)
         if rows >= _ROWS_AT_ONCE:
-            yield _columns(portion, names, pixel_size if sized else None, otherwise)
+            yield _columns(portion, names, pixel_size, otherwise)
             portion, rows, begun = {}, 0, True
     if portion or not begun:
-        yield _columns(portion, names, pixel_size if sized else None, otherwise)
+        yield _columns(portion, names, pixel_size, otherwise)
 
 
 def _columns(

@@ -34,8 +34,9 @@ def write_topaz(path: str | Path, particles: Mapping[str, Particles]) -> None:
     image, *axes, score = ("image_name", "x_coord", "y_coord", "score")
     if len({micrograph_stem(name) for name in particles}) < len(particles):
         raise InvalidInputError(f"{path}: Topaz names images without their folder, and two are the same; split them")
+    portions = pooled_portions(path, particles, (image, axes[0], axes[1], score))
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        for columns in pooled_portions(path, particles, (image, axes[0], axes[1], score)):
+        for columns in portions:
             columns[image] = [micrograph_stem(name) for name in columns[image]]
             for axis in axes:
                 columns[axis] = np.floor(columns[axis].astype(np.float64) + 0.5).astype(np.int64)

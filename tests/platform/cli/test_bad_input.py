@@ -221,7 +221,7 @@ def test_misuse_ends_with_2(hydrapicker: Callable, command: tuple[str, ...]) -> 
 
 
 def test_an_unknown_command_is_one_line_with_the_known_ones(hydrapicker: Callable) -> None:
-    assert "no command 'unheard-of': give one of simulate, ingest" in hydrapicker("unheard-of").refusal(2)
+    assert "no command 'unheard-of': give one of simulate, collection, ingest" in hydrapicker("unheard-of").refusal(2)
 
 
 def test_an_interrupt_ends_with_130_and_the_same_command_continues(lab: Path) -> None:

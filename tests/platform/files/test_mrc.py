@@ -186,8 +186,8 @@ def test_truncated_compressed_files(tmp_path: Path, compress: object) -> None:
     assert "truncated" in refusal(path, header_too=False)
     path.write_bytes(compress(whole)[:-100])  # type: ignore[operator]
     assert "damaged or cut off" in refusal(path, header_too=False)
-    for at in (-7, 3000):  # in the checksum, in the pixels
-        damaged = bytearray(compress(whole))  # type: ignore[operator]
+    for at, content in ((-7, whole), (3000, whole), (-7, whole + bytes(5000))):  # in the checksum, in the pixels
+        damaged = bytearray(compress(content))  # type: ignore[operator]
         damaged[at] ^= 16
         path.write_bytes(damaged)
         assert "damaged" in refusal(path, header_too=False)

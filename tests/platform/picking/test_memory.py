@@ -16,7 +16,7 @@ SLACK_BYTES = 64 * 2**20
 
 # The high-water mark of resource.getrusage() is inherited from the parent, and can not be set back.
 PROGRAM = """
-import json, re, sys
+import ctypes, json, re, sys
 from pathlib import Path
 from hydrapicker import load_head
 from hydrapicker.picking.config import PickConfig
@@ -29,6 +29,7 @@ picker = load_head("any")
 config = PickConfig(("x",), Path("out"), head="any", pixel_size_angstrom=1.0, diameter_angstrom=240.0)
 grown = {}
 for name in ["small.mrc", *sys.argv[1:]]:
+    ctypes.CDLL(None).malloc_trim(0)  # or the next file would take what the one before has left
     Path("/proc/self/clear_refs").write_text("5")
     before = memory("VmRSS")
     found = read_file(picker, Path(name), name, config)

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +101,10 @@ def test_killed_workers_and_damaged_files_cost_no_other_micrograph(mics: Path, h
         np.testing.assert_array_equal(ours[name].xy, each.xy)
     again = pick(PickConfig(("mics",), Path("out"), head="any", parallel="ray"))
     assert (again.skipped, again.counts) == (MANY - DAMAGED, report.counts)
+    for _ in range(200):  # Ray ends them in its own time
+        if not workers():
+            break
+        time.sleep(0.1)
     assert not workers()
 
 

@@ -266,7 +266,9 @@ def test_carbon_and_edges_are_left_out_and_shown(
     assert "mask_contamination True and not False: give --overwrite" in err
 
 
-def test_a_head_in_the_cache_is_found_without_mlflow_in_the_process_that_picks(mics: Path, here: Path) -> None:
+def test_a_head_in_the_cache_is_found_without_mlflow_in_the_process_that_picks(
+    mics: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In processes of their own: what a name stands for is asked by a helper, and what goes wrong is still said."""
     script = (
         "import sys; from hydrapicker.cli import main; code = main(sys.argv[1:]); print('mlflow' in sys.modules, code)"
@@ -277,7 +279,8 @@ def test_a_head_in_the_cache_is_found_without_mlflow_in_the_process_that_picks(m
         done = subprocess.run([sys.executable, "-c", script, *options], capture_output=True, text=True, timeout=120)
         return done.stdout.split()[-2:], done.stderr
 
-    load_head("any")
+    monkeypatch.setenv("HYDRAPICKER_CACHE", str(here / "cache"))
+    assert picked("any", "first")[0] == ["True", "0"], "fetched"
     assert picked("any", "one")[0] == ["False", "0"]
     load_head("any@challenger")
     assert picked("any@challenger", "two")[0] == ["False", "0"]
@@ -285,5 +288,5 @@ def test_a_head_in_the_cache_is_found_without_mlflow_in_the_process_that_picks(m
     assert kept == [1, 2]
     said, error = picked("nobody", "three")
     assert said == ["True", "1"]
-    assert "no head 'nobody'" in error
+    assert "no head named 'nobody'" in error
     assert error.count("\n") == 1

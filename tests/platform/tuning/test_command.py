@@ -32,6 +32,8 @@ EVERYTHING_ELSE = TrainConfig(
         compile=True,
         seed=5,
         validate_every=4,
+        epoch_steps=11,
+        features_gib=0.5,
         max_failures=0,
         keep_checkpoints=3,
     ),
