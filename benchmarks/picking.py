@@ -10,9 +10,11 @@ what it takes to make these is not counted. Topaz is installed in FOLDER, which 
 that is there.
 
 The limit is the operations of the paper's network on 800 x 800 pixels, as torch counts them, over the speed of one
-large convolution (256 to 256 channels on 256 x 256 pixels, channels last). Programs take turns, so that a machine that
-slows down slows them all; medians are printed. *of cores* is how long cores worked for the process, which neighbours on
-the machine disturb less. Memory is the operating system's account of the finished process.
+large convolution (256 to 256 channels on 256 x 256 pixels, channels last). Every program is run with one micrograph and
+with several: *first* is what the one takes, imports included, *further* what each of the others adds. Programs take
+turns, so that a machine that slows down slows them all; medians are printed. *of cores* is how long cores worked for a
+further micrograph, which neighbours on the machine disturb less. Memory is the operating system's account of the
+finished process with several.
 """
 
 import argparse
@@ -153,7 +155,7 @@ WORK: dict[str, Callable[..., None]] = {
 
 
 def main(options: argparse.Namespace) -> None:
-    """Write micrographs and heads, measure all programs in turns, print a table."""
+    """Write micrographs and heads, measure all programs in turns, with one micrograph and with all, print a table."""
     with tempfile.TemporaryDirectory(prefix="hydrapicker-") as temporary:
         folder = Path(temporary)
         os.environ |= {
@@ -163,31 +165,41 @@ def main(options: argparse.Namespace) -> None:
         os.environ.pop("RAY_ADDRESS", None)
         run([*this("heads")], folder)
         run([*this("micrographs"), str(options.micrographs)], folder)
-        programs = dict(ours(folder))
+        programs = dict(ours())
         if options.topaz:
             install_topaz(options.topaz)
-            programs |= topaz(folder, options)
+            programs |= topaz()
         for command in programs.values():  # one of each for what is done once: compiling, and copies of heads
-            if command[0] == sys.executable and "pick" in command:
-                run(command, folder)
-        found: dict[str, list[Run]] = {name: [] for name in programs}
+            if "pick" in command:
+                run([*command, *files("ours", 1)], folder)
+        found: dict[str, list[tuple[Run, Run]]] = {name: [] for name in programs}
         limits = []
         for _ in range(options.rounds):
             operations, per_second = map(float, run(this("limit"), folder).printed.split())
             limits.append(operations / per_second)
             for name, command in programs.items():
+                given = "topaz" if name.startswith("topaz") else "ours"
                 with environment_of(name, options):
-                    found[name].append(run(command, folder))
+                    one, several = (run([*command, *files(given, n)], folder) for n in (1, options.micrographs))
+                    found[name].append((one, several))
     print(f"{options.micrographs} micrographs, {os.cpu_count()} cores, median of {options.rounds}")
     limit = statistics.median(limits)
     print(f"limit: {operations / 1e9:.0f} GFLOP at {operations / limit / 1e9:.0f} GFLOP/s = {limit:.2f} s")
-    print(f"{'':42}{'s each':>8}{'of cores':>10}{'limit / s':>11}{'peak MiB':>10}")
+    print(f"{'':42}{'first s':>9}{'further s':>11}{'of cores':>10}{'limit / s':>11}{'peak MiB':>10}")
     for name, runs in found.items():
-        each, of_cores, megabytes = (
-            statistics.median(getattr(one, value) for one in runs) for value in ("seconds", "of_cores", "megabytes")
+        first = statistics.median(one.seconds for one, _ in runs)
+        each, of_cores = (
+            statistics.median(getattr(several, what) - getattr(one, what) for one, several in runs)
+            / (options.micrographs - 1)
+            for what in ("seconds", "of_cores")
         )
-        each, of_cores = each / options.micrographs, of_cores / options.micrographs
-        print(f"{name:42}{each:8.2f}{of_cores:10.2f}{limit / each:11.2f}{megabytes:10.0f}")
+        megabytes = statistics.median(several.megabytes for _, several in runs)
+        print(f"{name:42}{first:9.2f}{each:11.2f}{of_cores:10.2f}{limit / each:11.2f}{megabytes:10.0f}")
+
+
+def files(folder: str, count: int) -> list[str]:
+    """The first micrographs."""
+    return [str(Path(folder) / f"{number:03d}.mrc") for number in range(count)]
 
 
 def this(work: str) -> list[str]:
@@ -195,29 +207,18 @@ def this(work: str) -> list[str]:
     return [sys.executable, str(Path(__file__).resolve()), "--work", work]
 
 
-def ours(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Whole processes of `hydrapicker pick`."""
+def ours() -> Iterator[tuple[str, list[str]]]:
+    """Whole processes of `hydrapicker pick`; the micrographs come last."""
     for name, program in (("", WITH_NUMBA), (", without Numba", WITHOUT_NUMBA)):
         for head, width in WIDTHS.items():
             if not (name and head == "demo"):  # too narrow for the fast trunk anyway
-                arguments = [
-                    "pick",
-                    "ours",
-                    "--head",
-                    head,
-                    "--out",
-                    f"out-{head}",
-                    "--overwrite",
-                    "--parallel",
-                    "here",
-                ]
+                arguments = f"pick --head {head} --out out-{head} --overwrite --parallel here".split()
                 yield f"hydrapicker pick, width {width}{name}", [sys.executable, "-c", program, *arguments]
 
 
-def topaz(folder: Path, options: argparse.Namespace) -> dict[str, list[str]]:
-    """Topaz with its two shipped detectors on all cores."""
-    files = [str(folder / "topaz" / f"{number:03d}.mrc") for number in range(options.micrographs)]
-    arguments = ["-r", "14", "-d", "-1", "-j", "-1", "-o", "topaz.txt", *files]
+def topaz() -> dict[str, list[str]]:
+    """Topaz with its two shipped detectors on all cores; the micrographs come last."""
+    arguments = "-r 14 -d -1 -j -1 -o topaz.txt".split()
     extract = [sys.executable, "-m", "topaz.commands.extract"]
     return {f"topaz extract, {model}": [*extract, "-m", model, *arguments] for model in ("resnet16", "resnet8")}
 
@@ -243,7 +244,7 @@ def install_topaz(folder: str) -> None:
 def parsed() -> argparse.Namespace:
     """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--micrographs", type=int, default=4)
+    parser.add_argument("--micrographs", type=int, default=4, help="at least 2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
         "--topaz", metavar="FOLDER", help="measure Topaz too, installed there and kept for the next time"

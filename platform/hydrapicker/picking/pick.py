@@ -10,6 +10,7 @@ from hydrapicker.errors import InvalidInputError
 from hydrapicker.files import micrograph_stem
 from hydrapicker.files.inputs import find_inputs
 from hydrapicker.files.remote import RemoteFile
+from hydrapicker.memory import give_back_large_buffers
 from hydrapicker.picking.config import PickConfig, PickReport
 from hydrapicker.picking.kept import Origin
 from hydrapicker.picking.line import picked_in_line
@@ -32,6 +33,7 @@ def pick(config: PickConfig, progress: Progress = lambda done, total, label: Non
         HydraPickerError: When no micrograph could be picked, or the output cannot be written, or OUT holds picks made
             with other options, or somebody else is picking into it.
     """
+    give_back_large_buffers()
     if config.watch:
         from hydrapicker.picking.watch import watch
 
