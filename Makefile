@@ -10,8 +10,8 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)  ## simulate, train, contribute, pick and evaluate, in minutes
 	$(BIN)/hydrapicker demo
 
-test: $(INSTALLED)  ## all tests, in three processes, as much of their time is waiting
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+test: $(INSTALLED)  ## all tests, in two processes
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED)  ## style, format and types
 	$(BIN)/ruff check .
