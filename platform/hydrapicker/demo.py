@@ -7,10 +7,8 @@ from pathlib import Path
 from hydrapicker.cores import available_cores
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.picking.pick import PickConfig, pick
+from hydrapicker.simulated import make_dataset
 from hydrapicker.simulation.config import SimulateConfig
-from hydrapicker.simulation.dataset import simulate
-from hydrapicker.store.config import IngestConfig
-from hydrapicker.store.ingest import ingest
 from hydrapicker.store.store import Store
 from hydrapicker.training.config import demo as demo_preset
 from hydrapicker.training.contribute import ContributeConfig, contribute
@@ -78,31 +76,17 @@ def run_demo(config: DemoConfig, say: Say) -> DemoResult:
 
 
 def _make_dataset(shape: str, micrographs: int, seed: int, say: Say) -> None:
-    simulated = simulate(
-        SimulateConfig(
-            shape,
-            f"builtin:{shape}",
-            micrographs=micrographs,
-            height=_SIDE_PX,
-            width=_SIDE_PX,
-            pixel_size_angstrom=_PIXEL_SIZE_ANGSTROM,
-            contamination="light",
-            seed=seed,
-        )
+    config = SimulateConfig(
+        shape,
+        f"builtin:{shape}",
+        micrographs=micrographs,
+        height=_SIDE_PX,
+        width=_SIDE_PX,
+        pixel_size_angstrom=_PIXEL_SIZE_ANGSTROM,
+        contamination="light",
+        seed=seed,
     )
-    report = ingest(
-        IngestConfig(
-            shape,
-            (f"{simulated.folder}/micrographs/*.mrc",),
-            str(simulated.particles_file),
-            diameter_angstrom=round(simulated.diameter_angstrom),
-            val_size=2,
-            test_size=3,
-        )
-    )
-    micrographs_by_split = ", ".join(f"{number} {split}" for split, number in report.micrographs.items())
-    particles = sum(simulated.counts.values())
-    say(f"simulated and ingested {shape}: {micrographs_by_split} micrographs, {particles} particles")
+    say(f"simulated and ingested {shape}: {make_dataset(config, val_size=2, test_size=3)}")
 
 
 def _pick_test_micrographs(head: RegisteredHead, out: Path, say: Say) -> Path:

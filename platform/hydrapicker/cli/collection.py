@@ -41,26 +41,11 @@ def run(arguments: list[str]) -> int:
         print_table(("dataset", "role", "structure", "micrographs"), rows)
         return 0
     simulations = configs(chosen, config.structures, config.out, config.workers)
-    from hydrapicker.simulation.dataset import simulate
-    from hydrapicker.store.config import IngestConfig
-    from hydrapicker.store.ingest import ingest
+    from hydrapicker.simulated import make_dataset
 
     for each in simulations:
+        sizes = {"val_size": max(2, each.micrographs // 8), "test_size": max(2, each.micrographs // 5)}
         with progress_bar(each.name) as progress:
-            simulated = simulate(each, progress)
-        report = ingest(
-            IngestConfig(
-                each.name,
-                (f"{simulated.folder}/micrographs/*.mrc",),
-                str(simulated.particles_file),
-                diameter_angstrom=round(simulated.diameter_angstrom),
-                contrast=each.contrast,
-                keep_empty=True,
-                val_size=max(2, each.micrographs // 8),
-                test_size=max(2, each.micrographs // 5),
-                store=config.store,
-            )
-        )
-        counts = ", ".join(f"{count} {split}" for split, count in report.micrographs.items())
-        say(f"{each.name} {report.version}: {counts} micrographs, {simulated.particles} particles")
+            made = make_dataset(each, **sizes, keep_empty=True, store=config.store, progress=progress)
+        say(f"{each.name}: {made}")
     return 0

@@ -16,7 +16,6 @@ from hydrapicker_core.bootstrap import (
     MicrographPart,
     bootstrap_difference,
     bootstrap_intervals,
-    drawn_auroc,
     drawn_average_precision,
 )
 from hydrapicker_core.metrics import auroc, average_precision, pool
@@ -59,13 +58,14 @@ class EvaluatedDataset:
         """How many there are to test on."""
         return len(next(iter(self.parts.values())))
 
+    def figures(self, model: str) -> dict[str, float]:
+        """A model's ``ap`` at IoU 0.6 and its ``auroc``, without intervals."""
+        picks = pool(self.parts[model])
+        return {"ap": average_precision(picks), "auroc": auroc(picks)}
+
     def ap(self, model: str) -> Interval:
         """A model's AP at IoU 0.6, with its interval over micrographs."""
         return bootstrap_intervals(self.parts[model], {"": drawn_average_precision})[""]
-
-    def auroc(self, model: str) -> Interval:
-        """A model's AUROC, with its interval over micrographs."""
-        return bootstrap_intervals(self.parts[model], {"": drawn_auroc})[""]
 
     def ap_difference(self, new: str, old: str) -> Interval:
         """One model's AP minus another's, on the same drawn micrographs."""
@@ -93,13 +93,7 @@ class HeadTables:
     def metrics(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
         """AP and AUROC by ``sources`` or ``targets``, dataset and model."""
         return {
-            kind: {
-                each.name: {
-                    model: {"ap": average_precision(pool(parts)), "auroc": auroc(pool(parts))}
-                    for model, parts in each.parts.items()
-                }
-                for each in datasets
-            }
+            kind: {each.name: {model: each.figures(model) for model in each.parts} for each in datasets}
             for kind, datasets in (("sources", self.sources), ("targets", self.targets))
         }
 

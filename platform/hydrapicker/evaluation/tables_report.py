@@ -92,7 +92,7 @@ def _table(datasets: Sequence[EvaluatedDataset], named: Callable[[str], str]) ->
     ]
     lines = [_row(columns), _row(["---"] * len(columns))]
     for each in datasets:
-        figures = [_pair(each.ap(m), each.auroc(m)) if m in each.parts else "-" for m in models]
+        figures = [_pair(each.ap(m), each.figures(m)["auroc"]) if m in each.parts else "-" for m in models]
         differences = [_signed(each.ap_difference(*pair)) if pair[1] in each.parts else "-" for pair in pairs]
         lines.append(_row([each.name, str(each.micrographs), str(each.particles), *figures, *differences]))
     if len(datasets) > 1:
@@ -102,16 +102,15 @@ def _table(datasets: Sequence[EvaluatedDataset], named: Callable[[str], str]) ->
 
 def _means(datasets: Sequence[EvaluatedDataset], models: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[str]:
     """Means over the datasets that have a model; of a difference over those that have both."""
+    figures = [{model: each.figures(model) for model in each.parts} for each in datasets]
 
-    def mean(model: str, of: Callable[[EvaluatedDataset, str], Interval], also: str) -> float:
-        values = [of(each, model).estimate for each in datasets if model in each.parts and also in each.parts]
+    def mean(model: str, figure: str, also: str) -> float:
+        values = [each[model][figure] for each in figures if model in each and also in each]
         return sum(values) / len(values) if values else math.nan
 
-    figures = [f"{mean(m, EvaluatedDataset.ap, m):.3f} / {mean(m, EvaluatedDataset.auroc, m):.3f}" for m in models]
-    differences = [
-        f"{mean(new, EvaluatedDataset.ap, old) - mean(old, EvaluatedDataset.ap, new):+.3f}" for new, old in pairs
-    ]
-    return [*figures, *differences]
+    of_models = [f"{mean(m, 'ap', m):.3f} / {mean(m, 'auroc', m):.3f}" for m in models]
+    differences = [f"{mean(new, 'ap', old) - mean(old, 'ap', new):+.3f}" for new, old in pairs]
+    return [*of_models, *differences]
 
 
 def _models(datasets: Sequence[EvaluatedDataset]) -> list[str]:
@@ -133,8 +132,8 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _pair(ap: Interval, auroc: Interval) -> str:
-    return f"{ap.estimate:.3f} / {auroc.estimate:.3f}{_ends(ap, '.3f')}"
+def _pair(ap: Interval, auroc: float) -> str:
+    return f"{ap.estimate:.3f} / {auroc:.3f}{_ends(ap, '.3f')}"
 
 
 def _signed(interval: Interval) -> str:

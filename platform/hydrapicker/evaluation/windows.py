@@ -18,7 +18,7 @@ from hydrapicker.evaluation.features import KeptFeatures
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.whole import stream_micrographs
 from hydrapicker_core.bootstrap import MicrographPart
-from hydrapicker_core.detection import decode, suppress_duplicates
+from hydrapicker_core.detection import decode, inside, suppress_duplicates
 from hydrapicker_core.inference import MARGIN_PX, InferenceConfig, pad, trunk_features
 from hydrapicker_core.metrics import DEFAULT_IOU_THRESHOLD, match_picks
 from hydrapicker_core.network import CELL_PX, Head, Trunk
@@ -55,8 +55,7 @@ def windows(trunk: Trunk, dataset: Dataset, rows: Iterable[int], kept: KeptFeatu
         x, y, width, height = crowded(particles, image.shape[1], image.shape[0], dataset.box_px)
         part = features[:, :, y : y + height, x : x + width].contiguous(memory_format=torch.channels_last)
         moved = particles - np.array([x, y], np.float32)
-        inside = ((moved >= -0.5) & (moved < np.array([width, height]) - 0.5)).all(axis=1)
-        yield Window(part, moved[inside])
+        yield Window(part, moved[inside(torch.from_numpy(moved), (height, width)).numpy()])
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ MRC and TIFF of one exposure look alike (RELION: ``src/rwTIFF.h``, "Flip the Y a
 the stored order, as we do: y in their files, in CSV and in Parquet counts stored rows, of a TIFF too.
 """
 
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from hydrapicker.errors import ParticlesError
 from hydrapicker.files.micrographs import is_tiff
 
-__all__ = ["Convention", "Particles", "from_program_convention", "in_convention", "to_program_convention"]
+__all__ = ["Convention", "OnDemand", "Particles", "from_program_convention", "in_convention", "to_program_convention"]
 
 
 class Convention(StrEnum):
@@ -46,6 +47,30 @@ class Particles:
     convention: Convention = Convention.STORED
     shape: tuple[int, int] | None = None
     box_px: float | None = None
+
+
+class OnDemand(Mapping[str, Particles]):
+    """Particles by micrograph, each made when it is asked for: there may be more than memory holds.
+
+    Parameters
+    ----------
+    names : collection of str
+        Of the micrographs, in their order.
+    of : callable of name
+        Gives a micrograph's particles.
+    """
+
+    def __init__(self, names: Collection[str], of: Callable[[str], Particles]) -> None:
+        self._names, self._of = names, of
+
+    def __getitem__(self, name: str) -> Particles:
+        return self._of(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def in_convention(particles: Particles, wanted: Convention, name: str) -> Particles:

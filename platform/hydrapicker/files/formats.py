@@ -1,6 +1,6 @@
 """The formats of particles and picks: one line each, and one function that writes them all."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,7 +8,7 @@ from typing import Literal
 from hydrapicker.errors import InvalidInputError
 from hydrapicker.files.box import read_box, write_box
 from hydrapicker.files.cbox import read_cbox, write_cbox
-from hydrapicker.files.coordinates import Convention, Particles, in_convention
+from hydrapicker.files.coordinates import Convention, OnDemand, Particles, in_convention
 from hydrapicker.files.cs import read_cs, write_cs
 from hydrapicker.files.csv import read_csv, write_csv
 from hydrapicker.files.micrographs import micrograph_stem
@@ -131,7 +131,8 @@ def write_picks(form: FormatName, out: str | Path, particles: Mapping[str, Parti
     spec, out = FORMATS[form], Path(out)
     for name, part in particles.items():  # refused before anything is written
         _ready(form, out, name, part)
-    particles = _Ready(form, out, particles)
+    given = particles
+    particles = OnDemand(given, lambda name: _ready(form, out, name, given[name]))
     if format_of(out) != form:
         return _write_into(form, out, particles)
     if spec.write_all is not None:
@@ -179,22 +180,6 @@ def _write_into(form: FormatName, folder: Path, particles: Mapping[str, Particle
         return list(files.values())
     spec.list_all(folder / _LIST, files)
     return [*files.values(), folder / _LIST]
-
-
-class _Ready(Mapping[str, Particles]):
-    """Particles in a format's convention, each turned when it is asked for: there may be more than memory holds."""
-
-    def __init__(self, form: FormatName, out: Path, particles: Mapping[str, Particles]) -> None:
-        self._form, self._out, self._particles = form, out, particles
-
-    def __getitem__(self, name: str) -> Particles:
-        return _ready(self._form, self._out, name, self._particles[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._particles)
-
-    def __len__(self) -> int:
-        return len(self._particles)
 
 
 def _ready(form: FormatName, out: Path, name: str, part: Particles) -> Particles:

@@ -8,7 +8,7 @@ is written from these.
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -27,7 +27,7 @@ from hydrapicker_registry.errors import PackageError
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.strict import build, parse_object
 
-__all__ = ["AllParticles", "KeptMicrograph", "KeptPicks", "Origin", "PickingOptions", "claimed"]
+__all__ = ["KeptMicrograph", "KeptPicks", "Origin", "PickingOptions", "claimed"]
 
 _FOLDER, _OPTIONS, _SUFFIX, _LOCK = "picked", "options.json", ".safetensors", ".pick.lock"
 _DETAILS = "micrograph"
@@ -274,22 +274,6 @@ class KeptPicks:
             (self._folder / _OPTIONS).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{self._folder}: cannot be removed ({error.strerror or error})") from error
-
-
-class AllParticles(Mapping[str, Particles]):
-    """The kept picks of all micrographs by name, each read when it is asked for: memory need not hold them all."""
-
-    def __init__(self, kept: KeptPicks, stems: Mapping[str, str], threshold: float = 0) -> None:
-        self._kept, self._names, self._threshold = kept, stems, threshold
-
-    def __getitem__(self, name: str) -> Particles:
-        return self._kept.read(self._names[name]).particles(self._threshold)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def _check_same(out: Path, there: PickingOptions, given: PickingOptions) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from hydrapicker.errors import HydraPickerError, InvalidInputError
 from hydrapicker.files import micrograph_stem
+from hydrapicker.files.coordinates import OnDemand
 from hydrapicker.files.remote import RemoteFile
 from hydrapicker.picking.config import PickConfig, PickReport
-from hydrapicker.picking.kept import AllParticles, KeptPicks, Origin, PickingOptions, claimed
+from hydrapicker.picking.kept import KeptPicks, Origin, PickingOptions, claimed
 from hydrapicker.picking.one import Outcome, least_score
 from hydrapicker.picking.outputs import Outputs
 from hydrapicker.picking.picker import Picker
@@ -81,7 +82,8 @@ class Session:
         if not stems:
             raise HydraPickerError(next(iter(self.failed.values()), "no micrograph has been picked"))
         counts = [self._counted(stem) for stem in stems.values()]
-        everything, sure = (AllParticles(self.kept, stems, least) for least in (0, options.threshold))
+        everything = OnDemand(stems, lambda name: self.kept.read(stems[name]).particles())
+        sure = OnDemand(stems, lambda name: self.kept.read(stems[name]).particles(options.threshold))
         written = self._outputs.write_all(everything, sure)
         PickingRecord(
             options.head,

@@ -48,10 +48,6 @@ def _entry(name: str, structure: str, micrographs: int, side: str, **conditions:
     return Entry(name, structure, micrographs, {"width": width, "height": height, **conditions})
 
 
-def _chains(letters: str) -> tuple[str, ...]:
-    return tuple(letters)
-
-
 def _defocus(least: float, most: float) -> dict[str, float]:
     return {"defocus_min_um": least, "defocus_max_um": most}
 
@@ -65,7 +61,7 @@ COLLECTION: tuple[Entry, ...] = (
         "3j9i",
         9,
         "1100x900",
-        chains=_chains("STUOPQRZ12VWXY"),
+        chains=tuple("STUOPQRZ12VWXY"),
         pixel_size_angstrom=1.6,
         **_defocus(1.5, 3.0),
         particles=40,
@@ -86,7 +82,7 @@ COLLECTION: tuple[Entry, ...] = (
         "4v1w",
         7,
         "900x900",
-        chains=_chains("ABCDEFGH"),
+        chains=tuple("ABCDEFGH"),
         pixel_size_angstrom=1.5,
         particles=30,
         ice_thickness_angstrom=250.0,
@@ -99,7 +95,7 @@ COLLECTION: tuple[Entry, ...] = (
         "1aon",
         12,
         "1024x1024",
-        chains=_chains("ABCDEFGHIJKLMN"),
+        chains=tuple("ABCDEFGHIJKLMN"),
         pixel_size_angstrom=2.1,
         spacing_diameters=0.8,
         empty=0.15,
@@ -110,7 +106,7 @@ COLLECTION: tuple[Entry, ...] = (
         "1aon",
         8,
         "1024x1024",
-        chains=_chains("ABCDEFGOPQRSTU"),
+        chains=tuple("ABCDEFGOPQRSTU"),
         pixel_size_angstrom=1.9,
         **_defocus(2.0, 3.5),
         particles=25,
@@ -121,7 +117,7 @@ COLLECTION: tuple[Entry, ...] = (
         "1bxn",
         7,
         "800x800",
-        chains=_chains("AICJEKGL"),
+        chains=tuple("AICJEKGL"),
         pixel_size_angstrom=1.2,
         dose_e_per_angstrom2=60.0,
         ice_thickness_angstrom=200.0,
@@ -133,7 +129,7 @@ COLLECTION: tuple[Entry, ...] = (
         "3cf3",
         7,
         "1000x1000",
-        chains=_chains("ABC"),
+        chains=tuple("ABC"),
         pixel_size_angstrom=2.0,
         voltage_kv=200.0,
         **_defocus(1.5, 3.0),

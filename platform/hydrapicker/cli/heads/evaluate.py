@@ -46,13 +46,13 @@ def run(verb: str, arguments: list[str]) -> int:
     """Write the tables, and print them."""
     config = parse(EvaluateHeadsConfig, f"heads {verb}", arguments)
     from hydrapicker.evaluation.tables import evaluate_heads
-    from hydrapicker.evaluation.tables_report import log_tables, markdown, write_tables
+    from hydrapicker.evaluation.tables_report import log_tables, write_tables
     from hydrapicker.store.store import Store
 
     with progress_bar("evaluate") as progress:
         tables = evaluate_heads(Store(config.store), config.registries, config.datasets, progress)
     files = write_tables(config.out, tables)
     run = log_tables(tables, files)
-    say(markdown(tables))
+    say(files["tables.md"].read_text(encoding="utf-8"))
     say(f"{files['tables.md']}; MLflow run {run.run_id}")
     return 0
