@@ -1,4 +1,4 @@
-"""Random crops of a micrograph: rotation, flips and position in one affine map, with exact coordinates."""
+"""Random crops of a micrograph: rotation, flips, size and position in one affine map, with exact coordinates."""
 
 import hashlib
 import math
@@ -26,16 +26,21 @@ class AugmentationConfig:
         crop_px: Side of the square crop in working pixels, a multiple of 16.
         rotate: Turn by any angle; otherwise crops lie on the pixel grid and no pixel is interpolated.
         flip: Mirror in x and in y, each half of the time.
+        resize: Share by which particles are drawn larger or smaller than their box, at most: a picker is then right
+            also for a diameter that is not quite right. All sizes in between are equally likely, in the logarithm.
     """
 
     crop_px: int = 368
     rotate: bool = True
     flip: bool = True
+    resize: float = 0.0
 
     def __post_init__(self) -> None:
         if self.crop_px < _CELL_PX or self.crop_px % _CELL_PX:
             near = max(_CELL_PX, round(self.crop_px / _CELL_PX) * _CELL_PX)
             raise InvalidInputError(f"crop_px is {self.crop_px}: give a multiple of {_CELL_PX}, for example {near}")
+        if not 0 <= self.resize <= 1:
+            raise InvalidInputError(f"resize is {self.resize}: give a share from 0 to 1, for example 0.2")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,8 @@ class CropView:
         Radians, from the x axis towards the y axis (clockwise on a screen).
     flip_x, flip_y
         Mirror the crop's columns, its rows; before it is turned.
+    enlarged
+        Pixels of the crop per pixel of the source.
     """
 
     crop_px: int
@@ -59,10 +66,11 @@ class CropView:
     angle: float = 0.0
     flip_x: bool = False
     flip_y: bool = False
+    enlarged: float = 1.0
 
     def matrix(self) -> Float[Tensor, "2 2"]:
-        """M, orthogonal, float64: turns directions in the crop into directions in the source."""
-        cos, sin = math.cos(self.angle), math.sin(self.angle)
+        """M, float64, a multiple of an orthogonal one: turns distances in the crop into distances in the source."""
+        cos, sin = math.cos(self.angle) / self.enlarged, math.sin(self.angle) / self.enlarged
         sign_x, sign_y = (-1.0 if self.flip_x else 1.0), (-1.0 if self.flip_y else 1.0)
         return torch.tensor([[cos * sign_x, -sin * sign_y], [sin * sign_x, cos * sign_y]], dtype=torch.float64)
 
@@ -91,7 +99,7 @@ def augment(
     background
         Of the image; what the crop shows of the outside is Gaussian noise of this mean and deviation.
     config
-        Crop side, rotation and flips.
+        Crop side, rotation, flips and sizes.
     generator
         Source of all randomness, as of :func:`generator_for`.
 
@@ -106,7 +114,7 @@ def augment(
 
 
 def draw_view(height: int, width: int, config: AugmentationConfig, generator: torch.Generator) -> CropView:
-    """Draw position, angle and flips of a crop.
+    """Draw position, angle, flips and enlargement of a crop.
 
     On each axis the turned crop lies within the image where the image is larger. Where it is smaller, the crop
     lies about the image's middle. All such positions are equally likely.
@@ -117,8 +125,9 @@ def draw_view(height: int, width: int, config: AugmentationConfig, generator: to
 
     angle = 2 * math.pi * uniform() if config.rotate else 0.0
     flip_x, flip_y = (config.flip and uniform() < 0.5 for _ in range(2))
-    reach = (config.crop_px - 1) / 2
-    if config.rotate:
+    enlarged = (1 + config.resize) ** (2 * uniform() - 1) if config.resize else 1.0
+    reach = (config.crop_px - 1) / 2 / enlarged
+    if config.rotate or config.resize:
         extent = reach * (abs(math.cos(angle)) + abs(math.sin(angle)))
         x, y = (
             middle + (2 * uniform() - 1) * _freedom(middle, reach, extent)
@@ -130,7 +139,7 @@ def draw_view(height: int, width: int, config: AugmentationConfig, generator: to
             min(0, room) + math.floor(uniform() * (abs(room) + 1)) + reach
             for room in (width - config.crop_px, height - config.crop_px)
         )
-    return CropView(config.crop_px, (x, y), angle, flip_x, flip_y)
+    return CropView(config.crop_px, (x, y), angle, flip_x, flip_y, enlarged)
 
 
 def _freedom(middle: float, reach: float, extent: float) -> float:
@@ -163,7 +172,8 @@ def cut(
 def move_into(particles: Float[Tensor, "n 2"], view: CropView) -> Float[Tensor, "m 2"]:
     """Particles in the crop's coordinates, only those whose centre falls on a pixel of the crop."""
     centre = torch.tensor(view.centre, dtype=torch.float64, device=particles.device)
-    moved = (particles.double() - centre) @ view.matrix().to(particles.device) + (view.crop_px - 1) / 2
+    into = view.matrix().to(particles.device) * view.enlarged**2  # the transpose of M's inverse
+    moved = (particles.double() - centre) @ into + (view.crop_px - 1) / 2
     kept = ((moved >= -0.5) & (moved < view.crop_px - 0.5)).all(dim=1)
     return moved[kept].to(particles.dtype)
 

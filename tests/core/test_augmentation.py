@@ -128,6 +128,37 @@ def test_crops_lie_within_larger_images_and_hold_smaller_ones() -> None:
         assert abs(view.centre[0] - 14.5) <= min(extent - 14.5, 17) + 1e-9
 
 
+@pytest.mark.parametrize("rotate", [True, False])
+def test_an_enlarged_crop_shows_larger_particles_where_their_coordinates_are(rotate: bool) -> None:
+    config = AugmentationConfig(64, rotate=rotate, resize=0.5)
+    enlargements = []
+    for seed in range(60):
+        generator = generator_for(seed, 0, "resized")
+        view = draw_view(160, 150, config, generator)
+        enlargements.append(view.enlarged)
+        inward = torch.tensor([[math.cos(seed), math.sin(seed)]]) * 18 / view.enlarged
+        point = torch.tensor([view.centre]) + inward
+        crop = cut(_blobs((160, 150), point, 3.0), NO_NOISE, view, generator)
+        moved = move_into(point, view)
+        # Bicubic sampling of a blob this wide is right to a hundredth.
+        assert (crop - _blobs((64, 64), moved, 3.0 * view.enlarged)).abs().max().item() < 0.02
+    assert min(enlargements) < 0.72
+    assert max(enlargements) > 1.4
+    assert all(1 / 1.5 <= each <= 1.5 for each in enlargements)
+
+
+def test_particles_in_an_enlarged_crop_are_those_on_its_pixels() -> None:
+    points = torch.tensor([[10.0, 10.0], [13.9, 10.0], [14.1, 10.0], [10.0, 6.1], [10.0, 5.9]])
+    view = CropView(16, (10.0, 10.0), enlarged=2.0)  # from 4 source pixels before the centre to 4 after
+    assert move_into(points, view).tolist() == [[7.5, 7.5], pytest.approx([15.3, 7.5]), pytest.approx([7.5, -0.3])]
+
+
+@pytest.mark.parametrize("resize", [-0.1, 1.5, math.nan])
+def test_a_resize_is_a_share(resize: float) -> None:
+    with pytest.raises(InvalidInputError, match="share from 0 to 1"):
+        AugmentationConfig(resize=resize)
+
+
 def test_a_view_beside_the_image_is_all_noise() -> None:
     for centre in [(-500.0, 5.0), (500.5, 5.0), (5.0, 900.0)]:
         crop = cut(torch.full((9, 1), 7.0), Background(0.0, 1.0), CropView(16, centre, 0.2), generator_for(0, 0, "m"))

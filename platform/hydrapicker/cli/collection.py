@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
     from hydrapicker.simulated import make_dataset
 
     for each in simulations:
-        sizes = {"val_size": max(2, each.micrographs // 8), "test_size": max(2, each.micrographs // 5)}
+        sizes = {"val_size": max(1, each.micrographs // 8), "test_size": max(2, each.micrographs // 5)}
         with progress_bar(each.name) as progress:
             made = make_dataset(each, **sizes, keep_empty=True, store=config.store, progress=progress)
         say(f"{each.name}: {made}")

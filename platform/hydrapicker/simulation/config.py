@@ -28,8 +28,9 @@ class SimulateConfig:
         height: Height of a micrograph in pixels.
         width: Width of a micrograph in pixels.
         pixel_size_angstrom: Pixel size in Angstrom.
-        particles: Average number of labelled particles per micrograph; as many as cover 35 % of the field
-            when not given.
+        particles: Average number of labelled particles per micrograph; given by the coverage when not given.
+        coverage: Share of the field that the particles cover when their number is not given; with a small spacing
+            they overlap, and it may be more than 1.
         empty: Share of micrographs without any particle, from 0 to 1.
         spacing_diameters: Least distance between the centres of two particles, in particle diameters.
         voltage_kv: Acceleration voltage in kV.
@@ -55,6 +56,7 @@ class SimulateConfig:
     width: int = 1024
     pixel_size_angstrom: float = 2.0
     particles: int | None = None
+    coverage: float = 0.35
     empty: float = 0.0
     spacing_diameters: float = 0.9
     voltage_kv: float = 300.0
@@ -98,6 +100,7 @@ class SimulateConfig:
     def _check_physics(self) -> None:
         ranges = {
             "empty": (0.0, 1.0),
+            "coverage": (0.001, 5.0),
             "pixel_size_angstrom": (0.1, 50.0),
             "spacing_diameters": (0.3, 10.0),
             "voltage_kv": (40.0, 2000.0),

@@ -18,7 +18,6 @@ from hydrapicker.simulation.projection import Projector, random_rotations
 from hydrapicker.simulation.structure import StructureError
 
 _CARBON_POTENTIAL_VOLTS = 8.0
-_DEFAULT_COVERAGE = 0.35
 # One independent stream of random numbers for each purpose, so that none shifts another.
 _STREAMS = ("defocus", "contamination", "positions", "orientations", "ice", "detector", "empty")
 _FAST_FACTORS = (2, 3, 5)
@@ -67,7 +66,7 @@ def particle_count(config: SimulateConfig, diameter_angstrom: float) -> float:
     spacing = config.spacing_diameters * diameter_px
     most = max_particles(area, spacing)
     if config.particles is None:
-        return min(float(most), _DEFAULT_COVERAGE * area / (math.pi * diameter_px**2 / 4))
+        return min(float(most), config.coverage * area / (math.pi * diameter_px**2 / 4))
     if config.particles > most:
         raise StructureError(
             f"{config.particles} particles of {diameter_angstrom:.0f} A do not fit side by side: give at most "

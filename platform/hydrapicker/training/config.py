@@ -11,7 +11,7 @@ from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker_core.augmentation import AugmentationConfig
 from hydrapicker_core.losses import LossConfig
 from hydrapicker_core.network import NetworkConfig
-from hydrapicker_registry.names import validate_dataset_name
+from hydrapicker_registry.names import parse_head_reference, validate_dataset_name
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,7 @@ class TrainConfig:
         network: Size of the network.
         loss: Weights of the losses.
         augmentation: Crops and their rotations.
+        init: Model of the registry to start from, trunk and head: generic, or NAME@VERSION; empty: random weights.
         stage1: One head on all datasets.
         stage2: All heads, tied to the generic head by the bias loss; without epochs the network keeps its single head,
             which is registered as the generic one.
@@ -142,6 +143,7 @@ class TrainConfig:
     network: NetworkConfig = field(default_factory=NetworkConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    init: str = ""
     stage1: StageConfig = field(
         default_factory=lambda: StageConfig(epochs=5000, optimiser="adam", learning_rate=1e-3, restart_epochs=40)
     )
@@ -158,6 +160,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_run(self.run_name, self.runs)
+        if self.init:
+            parse_head_reference(self.init)
         if self.stage1.epochs == self.stage2.epochs == 0:
             raise InvalidInputError("neither stage has any epochs: give --stage1.epochs at least 1")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
     datasets = open_datasets(config.datasets, config.store, RetryBudget(config.streaming.retry_seconds))
     check_datasets(datasets, config.loop)
-    recipe = training_recipe(config, datasets)
+    recipe = started_from(training_recipe(config, datasets), config.init)
     with tracked(recipe, config, config.runs, say) as (tracker, on_record):
         trained = run_recipe(recipe, config.runs, on_record)
         tracker.log_history(trained.history)
@@ -77,6 +77,39 @@ def training_recipe(config: TrainConfig, datasets: Mapping[str, Dataset]) -> Rec
         store=from_any_folder(config.store),
         box_px=common_box(datasets),
     )
+
+
+def started_from(recipe: Recipe, init: str) -> Recipe:
+    """A recipe whose network starts from a trunk and head of the registry, which all its heads are copies of at first.
+
+    Args:
+        recipe: Of a training.
+        init: The head, as in `generic` or `NAME@VERSION`; empty leaves the recipe as it is.
+
+    Raises:
+        HeadNotFoundError: When the registry does not have it.
+        InvalidInputError: When its network is of another size, or takes boxes of another side.
+    """
+    if not init:
+        return recipe
+    from hydrapicker_core.network import MultiHeadNetwork, load_weights
+
+    first = HeadRegistry().load(init)
+    there, wanted = first.head.metadata.architecture, recipe.network.as_dict()
+    if differing := [f"{name} {there.get(name)}" for name, value in wanted.items() if there.get(name) != value]:
+        options = " ".join(f"--network.{each.replace('_', '-')}" for each in differing)
+        raise InvalidInputError(f"head {init} is of another size ({', '.join(differing)}): give {options}")
+    if (box_px := first.trunk.metadata.input.box_px) != recipe.box_px:
+        raise InvalidInputError(
+            f"head {init} takes boxes of {box_px} px and the datasets have {recipe.box_px} px: ingest them with "
+            f"--box-px {box_px}"
+        )
+    network = MultiHeadNetwork(recipe.network)
+    load_weights(network.trunk, first.trunk.weights, f"the trunk of head {init}")
+    load_weights(network.generic, first.head.weights, f"head {init}")
+    key = sha256(f"{recipe.identity} {first.trunk.sha256} {first.head.sha256}".encode()).hexdigest()
+    named = recipe.run_name if recipe.run_name != f"train-{recipe.identity[:8]}" else f"train-{key[:8]}"
+    return replace(recipe, run_name=named, identity=key, initial=dict(network.state_dict()))
 
 
 def _register(

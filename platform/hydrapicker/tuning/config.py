@@ -93,6 +93,8 @@ class TuneConfig:
             raise InvalidInputError(
                 f"runs {self.train.runs!r} is a URL: give a folder to a search, on a cluster one that every node sees"
             )
+        if self.train.init:
+            raise InvalidInputError("a search trains its own stage 1, once for every width: leave --init out")
         for name in self.targets:
             if name in self.train.datasets:
                 raise InvalidInputError(f"dataset {name} is both a source and a target: leave it out of one of the two")

@@ -57,6 +57,7 @@ def test_yaml_gives_back_the_config(tmp_path: Path) -> None:
         ("--reduction-factor 1", "less than 2"),
         ("--cpus-per-trial 0", "cpus_per_trial 0"),
         ("--runs s3://bucket/runs", "give a folder to a search"),
+        ("--init generic", "leave --init out"),
     ],
 )
 def test_what_makes_no_search_is_refused_with_the_remedy(options: str, refusal: str) -> None:
