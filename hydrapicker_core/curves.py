@@ -139,3 +139,21 @@ def best_f1(picks: ScoredPicks) -> OperatingPoint:
         return operating_point(picks, math.nan)
     f1 = 2 * hits / (hits + false + picks.particles)
     return operating_point(picks, float(thresholds[f1.argmax()]))
+
+
+def best_mean_f1(datasets: Iterable[ScoredPicks]) -> float:
+    """The threshold with the largest F1 averaged over datasets, the highest of equals; NaN where no pick is a hit.
+
+    Every dataset counts alike, however many particles it has: what is best for the pooled picks is what is best for the
+    few datasets with the most particles. Datasets without particles say nothing, and are left out.
+    """
+    labelled = [picks for picks in datasets if picks.particles]
+    if not any(picks.hits.any() for picks in labelled):
+        return math.nan
+    thresholds = np.unique(np.concatenate([picks.scores for picks in labelled]))[::-1]
+    total = np.zeros(len(thresholds))
+    for picks in labelled:
+        kept = np.searchsorted(-picks.scores, -thresholds, side="right")
+        hits = np.concatenate([[0], np.cumsum(picks.hits)])[kept]
+        total += 2 * hits / (kept + picks.particles)
+    return float(thresholds[total.argmax()])

@@ -14,6 +14,7 @@ from hydrapicker_core.metrics import (
     auroc,
     average_precision,
     best_f1,
+    best_mean_f1,
     evaluate,
     match_picks,
     operating_point,
@@ -142,6 +143,30 @@ def test_best_f1_is_the_best_of_a_loop_over_thresholds(seed: int) -> None:
     best = best_f1(scored)
     assert best.f1 == pytest.approx(max(f1(t) for t in scored.scores))
     assert best.f1 == pytest.approx(f1(best.threshold))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_best_mean_f1_is_the_best_of_a_loop_over_thresholds(seed: int) -> None:
+    datasets = [_random_scored(3 * seed + number) for number in range(3)]
+
+    def mean_f1(threshold: float) -> float:
+        return float(np.mean([operating_point(picks, threshold).f1 for picks in datasets]))
+
+    best = best_mean_f1([*datasets, pool([(np.array([0.4]), np.array([False]), 0)])])
+    assert mean_f1(best) == max(mean_f1(t) for picks in datasets for t in picks.scores)
+    assert best_mean_f1(datasets[:1]) == best_f1(datasets[0]).threshold
+
+
+def test_best_mean_f1_does_not_listen_to_the_largest_dataset_only() -> None:
+    hits = np.repeat([True, False], 10)
+    large, few = [(np.repeat([0.9, 0.5], 10), hits, 10)] * 50, (np.array([0.4, 0.3]), np.array([True, True]), 2)
+    assert best_f1(pool([*large, few])).threshold == 0.9
+    assert best_mean_f1([pool(large), pool([few])]) == 0.3
+
+
+def test_best_mean_f1_of_nothing_is_undefined() -> None:
+    assert np.isnan(best_mean_f1([]))
+    assert np.isnan(best_mean_f1([pool([(np.array([0.4]), np.array([False]), 3)])]))
 
 
 def test_a_case_worked_by_hand() -> None:

@@ -1,6 +1,7 @@
 """From the weights of a finished run to packages in the head registry, judged on micrographs nobody trained on."""
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from hydrapicker.store.store import Dataset
 from hydrapicker.tracking import TrackedRun
 from hydrapicker.training.checkpoint import stored
 from hydrapicker_core.bootstrap import MicrographPart
-from hydrapicker_core.metrics import Metrics, ScoredPicks, best_f1, pool, summarise
+from hydrapicker_core.metrics import Metrics, ScoredPicks, best_mean_f1, pool, summarise
 from hydrapicker_core.network import GENERIC, Head, MultiHeadNetwork
 from hydrapicker_registry.metadata import (
     Contrast,
@@ -38,7 +39,7 @@ class Judged:
     Attributes:
         test: Per dataset and head name: picks on each of the ``test`` micrographs.
         thresholds: Per head name: the score with the best F1 on the ``val`` micrographs, where a dataset has none on
-            its ``train`` micrographs.
+            its ``train`` micrographs; of the generic head the best F1 averaged over datasets.
         micrographs: Per dataset: number of ``test`` micrographs.
         overlays: Per head name: a PNG of what it picks on the first ``test`` micrograph of its dataset; the generic
             head on that of the first dataset.
@@ -90,8 +91,8 @@ def judge_network(
         test[name] = score_micrographs(network.trunk, heads | dict(rivals or {}), dataset, dataset.split("test"))
         known = dataset.split("val") if len(dataset.split("val")) else dataset.split("train")
         validation[name] = score_micrographs(network.trunk, heads, dataset, known)
-    thresholds = {name: _threshold(validation[name][name]) for name in network.datasets}
-    thresholds[GENERIC] = _threshold(part for name in datasets for part in validation[name][GENERIC])
+    thresholds = {name: _threshold([validation[name][name]]) for name in network.datasets}
+    thresholds[GENERIC] = _threshold(validation[name][GENERIC] for name in datasets)
     overlays = {}
     for name in (*network.datasets, GENERIC) if pictures is None else pictures:
         dataset = datasets.get(name, next(iter(datasets.values())))
@@ -102,9 +103,9 @@ def judge_network(
     return Judged(test, thresholds, micrographs, overlays)
 
 
-def _threshold(parts: Iterable[MicrographPart]) -> float | None:
-    point = best_f1(pool(parts))
-    return min(1.0, point.threshold) if point.f1 > 0 else None
+def _threshold(datasets: Iterable[Sequence[MicrographPart]]) -> float | None:
+    threshold = best_mean_f1(pool(parts) for parts in datasets)
+    return None if math.isnan(threshold) else min(1.0, threshold)
 
 
 @dataclass(frozen=True)
