@@ -49,9 +49,7 @@ def test_an_empty_registry_adopts_once_and_says_so(empty: HeadRegistry, capsys: 
     assert len(empty.versions("generic")) == 1
 
 
-def test_two_that_start_at_once_adopt_once(
-    empty: HeadRegistry, processes: ForkServerContext, tmp_path: Path
-) -> None:
+def test_two_that_start_at_once_adopt_once(empty: HeadRegistry, processes: ForkServerContext, tmp_path: Path) -> None:
     barrier = processes.Barrier(TOGETHER)
     arguments = (empty.tracking_uri, str(tmp_path / "cache"), barrier.wait)
     crowd = [processes.Process(target=adopt_at_once, args=arguments) for _ in range(TOGETHER)]
@@ -74,9 +72,10 @@ def test_an_adoption_that_was_broken_off_is_finished(empty: HeadRegistry, monkey
     def killed(*arguments: object) -> None:
         raise KilledError
 
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
+    with monkeypatch.context() as patch:
         patch.setattr(HeadRegistry, "succeed", killed)
-        adopt_shipped()
+        with pytest.raises(KilledError):
+            adopt_shipped()
     assert lacks_generic(empty)
     assert adopt_shipped() == Adopted(1, "champion", False)
     assert empty.resolve("generic").version == 1
