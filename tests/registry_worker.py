@@ -12,6 +12,7 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401  # what MLflow would
 import torch
 from registry_packages import head_package, trunk_package
 
+from hydrapicker.training.adoption import adopt_where_none_is
 from hydrapicker_registry import ChampionChangedError, HeadRegistry
 from hydrapicker_registry.claim import claimed
 
@@ -63,3 +64,12 @@ def die_with_a_claim(uri: str, cache: str, name: str) -> None:
     _here(cache)
     with claimed(HeadRegistry(uri).client, f"hydrapicker.head.{name}"):
         os._exit(9)
+
+
+def adopt(uri: str, cache: str, ready: Callable[[], Any]) -> None:
+    """Adopt what ships as a contribution does, once `ready` returns."""
+    _here(cache)
+    os.environ["MLFLOW_TRACKING_URI"] = uri
+    HeadRegistry(uri).client.search_registered_models()
+    ready()
+    adopt_where_none_is(print)

@@ -6,11 +6,15 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
+import venv
 import zipfile
 from importlib import import_module
 from pathlib import Path
 
+import mrcfile
+import numpy as np
 import pytest
+from hatchling.builders.sdist import SdistBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -76,6 +80,14 @@ def test_the_wheel_holds_exactly_the_three_packages(wheel: Path) -> None:
         assert f"{package}/py.typed" in names
 
 
+def test_the_source_distribution_holds_the_shipped_model_too() -> None:
+    shipped = PACKAGES["hydrapicker_registry"] / "shipped"
+    held = {file.distribution_path for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+    wanted = {str(path.relative_to(ROOT)) for path in shipped.rglob("*") if path.suffix in (".json", ".safetensors")}
+    assert len(wanted) == 5
+    assert wanted <= held
+
+
 def test_the_wheel_works_without_the_checkout(wheel: Path) -> None:
     code = (
         f"import os, sys; os.chdir('/'); sys.path.insert(0, {str(wheel)!r}); "
@@ -85,6 +97,32 @@ def test_the_wheel_works_without_the_checkout(wheel: Path) -> None:
     found = python(code)
     assert str(wheel) in found
     assert found.endswith(" 0")
+
+
+def test_a_fresh_environment_picks_a_micrograph_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    """Of the project only the wheel is installed; what it depends on is lent by the environment of the tests."""
+    fresh, here = tmp_path / "fresh", tmp_path / "here"
+    venv.create(fresh, symlinks=True)
+    python = fresh / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, str(wheel)], check=True, timeout=120)
+    (packages,) = (fresh / "lib").glob("python*/site-packages")
+    lent = sysconfig.get_path("purelib")  # an editable install in it is not: its .pth file is not read from here
+    (packages / "lent.pth").write_text(f"{lent}\n")
+    here.mkdir()
+    noise = np.random.default_rng(3).normal(size=(192, 160)).astype(np.float32)
+    with mrcfile.new(here / "m.mrc", noise) as file:
+        file.voxel_size = 4.0
+    environment = {"PATH": os.defpath, "HOME": str(tmp_path)}
+    command = [fresh / "bin" / "hydrapicker", *"pick m.mrc --diameter-angstrom 150".split()]
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("picking with the generic head shipped with hydrapicker ")
+    assert sorted(path.name for path in here.iterdir()) == ["m.mrc", "picks"]
+    assert (here / "picks" / "picks.star").is_file()
+    code = "import hydrapicker_registry.shipped as s; print(s.__file__, s.shipped_head().version.version)"
+    done = subprocess.run([python, "-c", code], cwd=here, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{packages}/hydrapicker_registry/shipped/")
 
 
 @pytest.mark.parametrize(

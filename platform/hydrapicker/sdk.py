@@ -18,6 +18,9 @@ def load_head(
 ) -> "Picker":
     """A head of the registry, with its trunk, ready to pick.
 
+    ``generic`` is the one shipped with HydraPicker where the registry holds no generic head, or where there is no
+    registry at all; one that does not answer is an error.
+
     What was loaded once stays in a cache on this machine (HYDRAPICKER_CACHE, or else ``~/.cache/hydrapicker``): from
     then on only what the name stands for is asked of MLflow, and offline not even that.
 
@@ -37,9 +40,9 @@ def load_head(
     """
     from hydrapicker.picking.picker import Picker
     from hydrapicker_registry.registry import HeadRegistry
+    from hydrapicker_registry.shipped.fallback import load_or_shipped
 
-    loaded = HeadRegistry(tracking_uri).load(name, version, alias, offline=offline)
-    return Picker.of(loaded)
+    return Picker.of(load_or_shipped(HeadRegistry(tracking_uri), name, version, alias, offline=offline))
 
 
 def list_heads(*, retired: bool = False, tracking_uri: str | None = None) -> "tuple[HeadVersion, ...]":

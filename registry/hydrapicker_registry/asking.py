@@ -10,20 +10,24 @@ import sys
 from hydrapicker_registry.errors import HeadNotFoundError, PackageError, RegistryError
 from hydrapicker_registry.reading import LoadedHead
 from hydrapicker_registry.registry import HeadRegistry
+from hydrapicker_registry.shipped.fallback import load_or_shipped, remember_or_shipped
 
 __all__ = ["load_beside"]
 
 
 def load_beside(name: str, version: int | None = None) -> LoadedHead:
-    """As :meth:`HeadRegistry.load`, but where the head is in this machine's cache, MLflow is not imported here.
+    """As :func:`load_or_shipped`, but where the head is in this machine's cache, MLflow is not imported here.
+
+    Where there is no registry, MLflow is not imported at all.
 
     Raises
     ------
     HeadNotFoundError, TrunkMismatchError, PackageError, RegistryError
         As there.
     """
-    if "mlflow" in sys.modules:
-        return HeadRegistry().load(name, version)
+    registry = HeadRegistry()
+    if "mlflow" in sys.modules or not registry.exists():
+        return load_or_shipped(registry, name, version)
     given = [name] if version is None else [name, str(version)]
     command = [sys.executable, "-P", "-m", "hydrapicker_registry.asking", *given]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as helper:
@@ -32,17 +36,17 @@ def load_beside(name: str, version: int | None = None) -> LoadedHead:
         said = helper.communicate()[0].strip()
     if helper.returncode == 0:
         try:
-            loaded = HeadRegistry().load(name, version, offline=True)
+            loaded = load_or_shipped(registry, name, version, offline=True)
             if str(loaded.version.version) == said:  # a cache that cannot be written has an older answer
                 return loaded
         except (HeadNotFoundError, PackageError, RegistryError):
             pass
-    return HeadRegistry().load(name, version)  # fetches what is not here yet, or says what is wrong
+    return load_or_shipped(registry, name, version)  # fetches what is not here yet, or says what is wrong
 
 
 def _main() -> None:
     name, *version = sys.argv[1:]
-    print(HeadRegistry().remember(name, int(version[0]) if version else None).version)
+    print(remember_or_shipped(HeadRegistry(), name, int(version[0]) if version else None).version)
 
 
 if __name__ == "__main__":

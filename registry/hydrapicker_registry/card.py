@@ -7,7 +7,9 @@ from hydrapicker_registry.metadata import HeadMetadata, TrunkMetadata
 from hydrapicker_registry.names import GENERIC
 
 
-def render_card(metadata: TrunkMetadata | HeadMetadata, weights_sha256: str, pictures: Iterable[str]) -> str:
+def render_card(
+    metadata: TrunkMetadata | HeadMetadata, weights_sha256: str, pictures: Iterable[str], words: str = ""
+) -> str:
     """Return the card of a package as Markdown.
 
     Parameters
@@ -18,8 +20,11 @@ def render_card(metadata: TrunkMetadata | HeadMetadata, weights_sha256: str, pic
         sha256 of its weights.
     pictures
         Names of PNG files beside the card, shown at its end.
+    words
+        Markdown by whoever makes the package, before the figures.
     """
     parts = _head(metadata) if isinstance(metadata, HeadMetadata) else _trunk(metadata)
+    parts += [words.strip()] if words.strip() else []
     parts += ["## Measured", _table(("metric", "value"), _metrics(metadata))] if metadata.metrics else []
     parts += ["## Gate", *_gate(metadata)] if "gate_passed" in metadata.metrics else []
     parts += ["## Made", _table(("", ""), _origin(metadata, weights_sha256))]
@@ -41,7 +46,9 @@ def _head(metadata: HeadMetadata) -> list[str]:
         rows.insert(0, ("dataset", f"version {metadata.dataset_version}, sha256 `{metadata.dataset_fingerprint}`"))
     if metadata.threshold is not None:
         rows.append(("recommended threshold", f"{metadata.threshold:.3g}"))
-    use = f'```python\nfrom hydrapicker import load_head\n\nload_head("{metadata.dataset}").pick("micrograph.mrc")\n```'
+    size = ", diameter_angstrom=120" if metadata.input.diameter_angstrom is None else ""
+    call = f'load_head("{metadata.dataset}").pick("micrograph.mrc"{size})'
+    use = f"```python\nfrom hydrapicker import load_head\n\n{call}\n```"
     private = "Contributed in private: no micrograph, picture of one, or name of a file has left its lab."
     return [f"# {title}", purpose, *([private] if metadata.training.private else []), use, _table(("", ""), rows)]
 

@@ -7,6 +7,10 @@ class HeadNotFoundError(HydraPickerError, LookupError):
     """No head, version or alias of that name; the message offers the nearest that exist."""
 
 
+class UnknownHeadError(HeadNotFoundError):
+    """A registry answers and holds no version at all of the head."""
+
+
 class TrunkMismatchError(HydraPickerError, ValueError):
     """A head meets another trunk than the one it was trained on."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from hydrapicker_registry.connection import without_login
-from hydrapicker_registry.errors import HeadNotFoundError
+from hydrapicker_registry.errors import HeadNotFoundError, UnknownHeadError
 from hydrapicker_registry.names import HEAD_MODEL_PREFIX, TRUNK_MODEL_NAME, nearest
 
 if TYPE_CHECKING:
@@ -61,15 +61,15 @@ def trunk_version_of(client: MlflowClient, trunk_sha256: str) -> int | None:
     return min((int(version.version) for version in model_versions(client, condition)), default=None)
 
 
-def unknown_head(client: MlflowClient | None, tracking_uri: str, dataset: str) -> HeadNotFoundError:
+def unknown_head(client: MlflowClient | None, tracking_uri: str, dataset: str) -> UnknownHeadError:
     """Return the error for a dataset without a head, with the nearest names there are."""
     versions: Iterable[ModelVersion] = () if client is None else model_versions(client)
     names = {version.name.removeprefix(HEAD_MODEL_PREFIX) for version in versions}
     if not names:
-        return HeadNotFoundError(f"the registry {without_login(tracking_uri)} holds no heads yet: {_HOW_TO_MAKE_ONE}")
+        return UnknownHeadError(f"the registry {without_login(tracking_uri)} holds no heads yet: {_HOW_TO_MAKE_ONE}")
     similar = nearest(dataset, names)
     hint = f"did you mean {' or '.join(similar)}?" if similar else "see `hydrapicker heads` for all"
-    return HeadNotFoundError(f"no head named {dataset!r} in the registry {without_login(tracking_uri)}: {hint}")
+    return UnknownHeadError(f"no head named {dataset!r} in the registry {without_login(tracking_uri)}: {hint}")
 
 
 def unknown_version(dataset: str, wanted: int, existing: Iterable[int]) -> HeadNotFoundError:

@@ -85,8 +85,8 @@ class HeadPackage:
         return _sha256(serialise_weights(self.weights, _contract(self.metadata)))
 
 
-def write_package(folder: Path, package: TrunkPackage | HeadPackage) -> str:
-    """Write a package as a new folder, whole or not at all.
+def write_package(folder: Path, package: TrunkPackage | HeadPackage, words: str = "") -> str:
+    """Write a package as a new folder, whole or not at all; `words` are Markdown for its card.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def write_package(folder: Path, package: TrunkPackage | HeadPackage) -> str:
         When `folder` exists and is not empty, or cannot be written.
     """
     kind = _kind(package.metadata)
-    files = {CARD_NAME: render_card(package.metadata, package.sha256, tuple(package.pictures)).encode()}
+    files = {CARD_NAME: render_card(package.metadata, package.sha256, tuple(package.pictures), words).encode()}
     files |= package.pictures
     document = {
         "format_version": FORMAT_VERSION,

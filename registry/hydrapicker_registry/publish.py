@@ -62,7 +62,7 @@ def publish(
     if existing:
         return min(existing)
     model_id, source = _log_model(client, stored, client.get_run(run_id), tags, fill)
-    _ensure_registered_model(client, name, stored.package)
+    ensure_registered_model(client, stored.package)
     description = _version_description((stored.folder / CARD_NAME).read_text(), stored.package.metadata)
     version = _retry_conflicts(
         lambda: client.create_model_version(
@@ -154,11 +154,12 @@ def _datasets(metadata: HeadMetadata | TrunkMetadata) -> list[DatasetInput]:
     return inputs
 
 
-def _ensure_registered_model(client: MlflowClient, name: str, package: TrunkPackage | HeadPackage) -> None:
+def ensure_registered_model(client: MlflowClient, package: TrunkPackage | HeadPackage) -> None:
+    """Make the registered model that a package is a version of, where it is not there yet."""
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_registered_model(name, description=_description(package))
+        client.create_registered_model(model_name(package), description=_description(package))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -18,7 +18,7 @@ from hydrapicker_registry.names import head_model_name, parse_head_reference, va
 from hydrapicker_registry.package import HeadPackage, TrunkPackage, check_trunk
 from hydrapicker_registry.publish import fetch_files
 from hydrapicker_registry.resolutions import recall, remember
-from hydrapicker_registry.versions import HeadVersion
+from hydrapicker_registry.versions import SHIPPED, HeadVersion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,7 +114,7 @@ class RegistryReader:
             When there is no such head, version or alias, or it was retired and is not asked for by its number. There
             is no silent fall back to a version that is not champion: it may be one that did not pass.
         """
-        dataset, choice = _choice(name, version, alias)
+        dataset, choice = head_choice(name, version, alias)
         existing, model = self._existing(dataset)
         by_number = {int(candidate.version): candidate for candidate in existing}
         if isinstance(choice, str) and choice not in model.aliases:
@@ -153,7 +153,7 @@ class RegistryReader:
         PackageError
             When a package is damaged or altered.
         """
-        dataset, choice = _choice(name, version, alias)
+        dataset, choice = head_choice(name, version, alias)
         found = self._recalled(dataset, choice) if offline else self._found(dataset, choice)
         where = f"head {dataset!r} version {found.version}"
         head = self._cached(found, found.package_sha256, HEAD_FOLDER, offline)
@@ -175,7 +175,7 @@ class RegistryReader:
         RegistryError, HeadNotFoundError
             As :meth:`resolve`.
         """
-        dataset, choice = _choice(name, version, None)
+        dataset, choice = head_choice(name, version, None)
         found = self._found(dataset, choice)
         remember(self.tracking_uri, choice, found)
         return found
@@ -193,7 +193,7 @@ class RegistryReader:
 
     def _recalled(self, dataset: str, choice: str | int) -> HeadVersion:
         known = recall(self.tracking_uri, dataset, choice)
-        if known is None:
+        if known is None or known.version == SHIPPED:
             raise _not_here(dataset, choice, self.tracking_uri)
         return known
 
@@ -246,7 +246,8 @@ class RegistryReader:
         return existing, model
 
 
-def _choice(name: str, version: int | None, alias: str | None) -> tuple[str, str | int]:
+def head_choice(name: str, version: int | None = None, alias: str | None = None) -> tuple[str, str | int]:
+    """Return the dataset that is asked for, and which of its versions by alias or number; the champion by default."""
     dataset, suffix = parse_head_reference(name)
     given = [choice for choice in (version, alias, suffix) if choice is not None]
     if len(given) > 1:

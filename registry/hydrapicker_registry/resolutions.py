@@ -10,13 +10,13 @@ from datetime import datetime
 from pathlib import Path
 
 from hydrapicker_registry.cache import cache_folder
-from hydrapicker_registry.versions import HeadVersion
+from hydrapicker_registry.versions import SHIPPED, HeadVersion
 
 
 def remember(tracking_uri: str, choice: str | int, found: HeadVersion) -> None:
     """Remember which version a dataset's alias or version number stood for; a cache that is read-only is left alone."""
     text = json.dumps(asdict(found), default=str)
-    for selector in {choice, found.version}:
+    for selector in {choice, found.version} - {SHIPPED}:
         path = _file(tracking_uri, found.dataset, selector)
         with contextlib.suppress(OSError):
             if path.is_file() and path.read_text() == text:

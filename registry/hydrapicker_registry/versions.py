@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata as distributions
 from typing import TYPE_CHECKING
 
 from hydrapicker_core.errors import InvalidInputError
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
 RETIRED = "retired"
 """The tag of a version, or of a whole registered model, that is no longer offered; its value says since when."""
 
+SHIPPED = 0
+"""The version of what lies in the wheel and is in no registry; MLflow counts from 1."""
+
+
+def shipped_name() -> str:
+    """Return what the shipped generic head is called where users read it."""
+    return f"the generic head shipped with hydrapicker {distributions.version('hydrapicker')}"
+
 
 @dataclass(frozen=True)
 class HeadVersion:
@@ -26,9 +35,9 @@ class HeadVersion:
 
     Attributes:
         dataset: The dataset's name, `generic` for the generic head.
-        version: Counts from 1 per dataset.
+        version: Counts from 1 per dataset; `SHIPPED` for the generic head that lies in the wheel.
         aliases: Such as `champion`, sorted.
-        trunk_version: The trunk it belongs to, in this registry.
+        trunk_version: The trunk it belongs to, in this registry; `SHIPPED` for the one in the wheel.
         trunk_sha256: sha256 of that trunk's weights.
         package_sha256: sha256 of the package's `head.json`, which vouches for the whole package.
         trunk_package_sha256: The same of the trunk's package, `trunk.json`.
@@ -57,6 +66,11 @@ class HeadVersion:
     run_id: str
     lambda_bias: float | None
     retired: bool
+
+    @property
+    def called(self) -> str:
+        """What users read: `PDB-6b7n version 3`, and where the shipped generic head comes from."""
+        return shipped_name() if self.version == SHIPPED else f"{self.dataset} version {self.version}"
 
     @classmethod
     def from_mlflow(cls, version: ModelVersion, model: RegisteredModel) -> HeadVersion:

@@ -39,7 +39,7 @@ from registry_life import (
 from s3_server import S3Server
 
 from hydrapicker.cli import main
-from hydrapicker_registry import HeadNotFoundError, NotPermittedError, RegistryError
+from hydrapicker_registry import HeadNotFoundError, HeadRegistry, NotPermittedError, RegistryError
 from hydrapicker_registry.server.users import main as main_of_users
 from hydrapicker_registry.verify import verify
 
@@ -115,6 +115,11 @@ def place(
 def test_the_life_of_a_head(
     place: Place, fresh_database: Callable[[Path], str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    if place.guarded:  # what ships is a maintainer's to adopt, as it becomes champion
+        with place.as_user("nina"):
+            assert "ask for `hydrapicker heads adopt`" in refused(capsys, "contribute", "c.new")
+            assert "not permitted" in refused(capsys, "heads", "adopt")
+            assert HeadRegistry().list_heads() == ()
     begin(place)
     said = contribute(place)
     assert ("a maintainer decides" in said) == place.guarded, said

@@ -14,7 +14,7 @@ def run(arguments: list[str]) -> int:
 
     config = parse(PickConfig, "pick", arguments)
     with progress_bar("pick") as progress:
-        report = pick(config, progress)
+        report = pick(config, progress, say)
     summary = report.summary
     if report.skipped:
         say(f"{report.skipped} micrographs had been picked before (--overwrite picks them anew)")

@@ -183,9 +183,10 @@ def _text(source: PickSource, diameter_angstrom: float) -> ReportText:
         least = None if unscored else float(min((part.min() for part in scores), default=0.0))
         hint = "These picks have no scores." if unscored else "Starts with all picks of the file."
         return ReportText(title, f"particle diameter {diameter_angstrom:g} Å", least, None, hint, "")
+    called = f"head {record.head} version {record.head_version}" if record.head_version else "shipped generic head"
     return ReportText(
         title,
-        f"head {record.head} version {record.head_version}, particle diameter {diameter_angstrom:g} Å",
+        f"{called}, particle diameter {diameter_angstrom:g} Å",
         record.threshold,
         record.threshold,
         f"Picked with {record.threshold:.3g} (the line); scores from {record.least_score:g} up are here.",

@@ -20,7 +20,7 @@ Where = Literal["auto", "here", "ray"]
 
 @dataclass(frozen=True)
 class PickConfig:
-    """Pick particles on micrographs with a head of the registry.
+    """Pick particles on micrographs with a head of the registry, or with the generic head that is shipped.
 
     What is in OUT already is not picked again, so that an interrupted run goes on where it was.
 
@@ -28,7 +28,8 @@ class PickConfig:
         files: Micrograph files, folders or quoted patterns; also s3:// URLs.
         out: Folder for the picks, for overlays/, and for all_picks.star and picking.json, from which
             `hydrapicker inspect` lets another threshold be chosen.
-        head: Name of the head, with @ALIAS for another than the champion.
+        head: Name of the head, with @ALIAS for another than the champion; generic is the one shipped with HydraPicker
+            where the registry has no generic head.
         version: Version of the head; by default its champion.
         diameter_angstrom: The particle's diameter; by default that of the head's own dataset.
         pixel_size_angstrom: Of the micrographs; by default what their headers say.
@@ -49,7 +50,7 @@ class PickConfig:
     """
 
     files: Positional[tuple[str, ...]]
-    out: Path
+    out: Path = Path("picks")
     head: str = "generic"
     version: int | None = None
     diameter_angstrom: float | None = None
@@ -91,7 +92,7 @@ class PickReport:
     """What was picked.
 
     Attributes:
-        head: Name and version of the head.
+        head: Name and version of the head, or that it is the shipped one.
         counts: Picks per micrograph in the output, by name.
         written: Per format the file with all picks, or the folder with a file per micrograph.
         summary: Of the counts, with what looks odd.

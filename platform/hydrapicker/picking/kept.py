@@ -39,7 +39,7 @@ class PickingOptions:
 
     Attributes:
         head: Name of the head.
-        version: Its version.
+        version: Its version in the registry; None for the head shipped with HydraPicker.
         head_sha256: Of the head's package: another registry may call another head the same.
         diameter_angstrom: The particle's diameter.
         pixel_size_angstrom: Of all micrographs; None: what their headers say.
@@ -52,7 +52,7 @@ class PickingOptions:
     """
 
     head: str
-    version: int
+    version: int | None
     head_sha256: str
     diameter_angstrom: float
     pixel_size_angstrom: float | None
@@ -279,6 +279,8 @@ class KeptPicks:
 def _check_same(out: Path, there: PickingOptions, given: PickingOptions) -> None:
     values = [(field.name, getattr(there, field.name), getattr(given, field.name)) for field in fields(given)]
     other = {name: (before, now) for name, before, now in values if before != now}
+    if "head_sha256" not in other:
+        other.pop("version", None)  # the very same head: the shipped one, and since then adopted by a registry
     if other.keys() > {"head_sha256"}:
         del other["head_sha256"]  # says nothing more
     if other.keys() > {"least_score"}:

@@ -16,7 +16,7 @@ from hydrapicker.picking.kept import Origin
 from hydrapicker.picking.line import picked_in_line
 from hydrapicker.picking.one import Outcome
 from hydrapicker.picking.picker import Picker
-from hydrapicker.picking.session import Session
+from hydrapicker.picking.session import Session, say_if_shipped
 from hydrapicker_registry.asking import load_beside
 from hydrapicker_registry.reading import LoadedHead
 
@@ -24,10 +24,18 @@ __all__ = ["PickConfig", "PickReport", "pick"]
 
 File = Path | RemoteFile
 Progress = Callable[[int, int, str], None]
+Say = Callable[[str], None]
 
 
-def pick(config: PickConfig, progress: Progress = lambda done, total, label: None) -> PickReport:
+def pick(
+    config: PickConfig, progress: Progress = lambda done, total, label: None, say: Say = lambda line: None
+) -> PickReport:
     """Pick every micrograph that is not picked yet; one that cannot be used is left out and reported.
+
+    Args:
+        config: All options.
+        progress: Told how far it is.
+        say: Told which head picks, where that is not a head of the registry.
 
     Raises:
         HydraPickerError: When no micrograph could be picked, or the output cannot be written, or OUT holds picks made
@@ -37,11 +45,12 @@ def pick(config: PickConfig, progress: Progress = lambda done, total, label: Non
     if config.watch:
         from hydrapicker.picking.watch import watch
 
-        return watch(config, progress)
+        return watch(config, progress, say)
     files = find_inputs(config.files)
     _refuse_twins(files)
     loaded = load_beside(config.head, config.version)
     picker, version = Picker.of(loaded), loaded.version
+    say_if_shipped(version, say)
     for_workers = loaded if _on_ray(config) else None
     del loaded  # the picker has weights of its own, in another order
     with Session.opened(config, picker, version) as session:

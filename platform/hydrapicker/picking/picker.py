@@ -17,6 +17,7 @@ from hydrapicker_core.preprocess import PreparedMicrograph, prepare, working_sca
 from hydrapicker_registry.metadata import Contrast
 from hydrapicker_registry.package import HeadPackage, TrunkPackage
 from hydrapicker_registry.registry import LoadedHead
+from hydrapicker_registry.versions import SHIPPED
 
 _DEFAULT_THRESHOLD = 0.5
 
@@ -112,7 +113,8 @@ class Picker:
     """A head ready to pick, with its trunk.
 
     Made by :func:`hydrapicker.load_head`. ``name`` and ``version`` are the head's in the registry (None where it comes
-    from none), ``diameter_angstrom`` and ``threshold`` what its record recommends (None where it has none).
+    from none, as the shipped one does), ``diameter_angstrom`` and ``threshold`` what its record recommends (None where
+    it has none).
 
     Raises:
         TrunkMismatchError: When the head was trained on another trunk.
@@ -122,6 +124,7 @@ class Picker:
     def __init__(self, head: HeadPackage, trunk: TrunkPackage, version: int | None = None) -> None:
         metadata = head.metadata
         self.name, self.version = metadata.dataset, version
+        self._called = metadata.dataset if version is None else f"{metadata.dataset} version {version}"
         self.diameter_angstrom = metadata.input.diameter_angstrom
         self.threshold = metadata.threshold
         self._box_px = metadata.input.box_px
@@ -130,11 +133,14 @@ class Picker:
 
     @classmethod
     def of(cls, loaded: LoadedHead) -> "Picker":
-        """A head of the registry, ready to pick."""
-        return cls(loaded.head, loaded.trunk, loaded.version.version)
+        """A head of the registry, or the shipped one, ready to pick."""
+        version = loaded.version
+        picker = cls(loaded.head, loaded.trunk, None if version.version == SHIPPED else version.version)
+        picker._called = version.called
+        return picker
 
     def __repr__(self) -> str:
-        return f"Picker({self.name!r}, version={self.version})"
+        return f"Picker({self._called})"
 
     def _prepare(
         self, image: NDArray[np.float32], pixel_size: float, diameter: float, contrast: Contrast, named: str

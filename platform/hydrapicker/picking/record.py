@@ -18,7 +18,7 @@ class PickingRecord:
 
     Attributes:
         head: Name of the head.
-        head_version: Its version.
+        head_version: Its version; None for the generic head shipped with HydraPicker.
         threshold: Least score of what is in ``picks.star``.
         least_score: Least score of what is in ``all_picks.star``.
         min_distance_angstrom: Least distance between two picks of a micrograph.
@@ -27,7 +27,7 @@ class PickingRecord:
     """
 
     head: str
-    head_version: int
+    head_version: int | None
     threshold: float
     least_score: float
     min_distance_angstrom: float

@@ -1,6 +1,6 @@
 """A run of picking into one folder: what is done, what comes in, what is written at the end."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,16 +17,22 @@ from hydrapicker.picking.record import PickingRecord
 from hydrapicker.picking.summary import MicrographCount, summarise
 from hydrapicker.storage.atomic import atomic_write
 from hydrapicker_core.detection import MIN_DISTANCE_BOXES
-from hydrapicker_registry.versions import HeadVersion
+from hydrapicker_registry.versions import SHIPPED, HeadVersion
 
-__all__ = ["Session"]
+__all__ = ["Session", "say_if_shipped"]
+
+
+def say_if_shipped(head: HeadVersion, say: Callable[[str], None]) -> None:
+    """Say so where the registry has no generic head and the shipped one picks: users must know which model it is."""
+    if head.version == SHIPPED:
+        say(f"picking with {head.called}")
 
 
 class Session:
     """The one writer of a folder of picks. Its files are the same whoever picked, in whatever order."""
 
     def __init__(self, config: PickConfig, picker: Picker, head: HeadVersion) -> None:
-        self.options = _options(config, picker, head)
+        self.options, self._head = _options(config, picker, head), head
         self.kept = KeptPicks(config.out, self.options, overwrite=config.overwrite)
         self.failed: dict[Path | RemoteFile, str] = {}
         self.skipped = 0
@@ -95,7 +101,7 @@ class Session:
             tuple(stems),
         ).write(self._config.out)
         return PickReport(
-            f"{options.head} version {options.version}",
+            self._head.called,
             {each.name: each.picks for each in counts},
             written,
             summarise(counts),
@@ -128,7 +134,7 @@ def _options(config: PickConfig, picker: Picker, head: HeadVersion) -> PickingOp
     distance = MIN_DISTANCE_BOXES * diameter if config.min_distance_angstrom is None else config.min_distance_angstrom
     return PickingOptions(
         head=picker.name,
-        version=head.version,
+        version=picker.version,
         head_sha256=head.package_sha256,
         diameter_angstrom=diameter,
         pixel_size_angstrom=config.pixel_size_angstrom,

@@ -18,7 +18,7 @@ from hydrapicker.picking.config import PickConfig, PickReport
 from hydrapicker.picking.kept import Origin
 from hydrapicker.picking.one import pick_file
 from hydrapicker.picking.picker import Picker
-from hydrapicker.picking.session import Session
+from hydrapicker.picking.session import Session, say_if_shipped
 from hydrapicker_registry.asking import load_beside
 
 __all__ = ["watch"]
@@ -29,6 +29,7 @@ _LOOK_EVERY_SECONDS = 2.0
 def watch(
     config: PickConfig,
     progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+    say: Callable[[str], None] = lambda line: None,
     look_every_seconds: float = _LOOK_EVERY_SECONDS,
 ) -> PickReport:
     """Pick what is and what appears in folders, until KeyboardInterrupt or SIGTERM; then write the combined files.
@@ -41,6 +42,7 @@ def watch(
     if not folders:
         raise InvalidInputError("no folder to watch given: give one")
     loaded = load_beside(config.head, config.version)
+    say_if_shipped(loaded.version, say)
     picker = Picker.of(loaded).to_gpu() if config.gpu else Picker.of(loaded)
     with Session.opened(config, picker, loaded.version) as session:
         try:

@@ -14,6 +14,7 @@ from hydrapicker.store.labelled import Labelled
 from hydrapicker.store.layout import SPLITS
 from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.config import StreamingConfig
+from hydrapicker.training.adoption import adopt_where_none_is
 from hydrapicker.training.config import LoopConfig, StageConfig, check_run
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.run import run_recipe
@@ -86,12 +87,15 @@ class ContributeConfig:
 def contribute(config: ContributeConfig, say: Say = print) -> "RegisteredHead":
     """Train a head for a dataset on the frozen trunk of the champion generic head, and register it.
 
+    A registry without any generic head gets the one shipped with HydraPicker first, with its trunk.
+
     It is registered as challenger, and becomes champion past the gate: see :mod:`hydrapicker.training.gate`.
     Run again with the same config it continues where it stopped.
 
     Raises:
         DatasetNotFoundError: When the dataset is not in the store, and no micrographs are given.
-        HeadNotFoundError: When the registry has no generic head yet, or not the head to start from.
+        HeadNotFoundError: When the registry has no champion among its generic heads, or not the head to start from.
+        NotPermittedError: When it has no generic head, and the shipped one may not be registered by this login.
         InvalidInputError: When the dataset was prepared for another trunk.
     """
     dataset, generic = _dataset_and_trunk(config, say)
@@ -111,13 +115,13 @@ def _dataset_and_trunk(config: ContributeConfig, say: Say) -> tuple[Dataset, Loa
     retry = RetryBudget(config.streaming.retry_seconds)
     if config.labelled:
         validate_dataset_name(config.dataset)
-        generic = HeadRegistry().load(GENERIC)  # what can be refused is refused before anything is ingested
+        generic = _generic(say)  # what can be refused is refused before anything is ingested
         say(f"ingesting {config.dataset}")
         config.labelled.ingest(config.dataset, config.store, generic.trunk.metadata.input.box_px)
         dataset = open_datasets((config.dataset,), config.store, retry)[config.dataset]
     else:
         dataset = open_datasets((config.dataset,), config.store, retry)[config.dataset]
-        generic = HeadRegistry().load(GENERIC)
+        generic = _generic(say)
     box_px = generic.trunk.metadata.input.box_px
     if dataset.box_px != box_px:
         raise InvalidInputError(
@@ -127,6 +131,12 @@ def _dataset_and_trunk(config: ContributeConfig, say: Say) -> tuple[Dataset, Loa
     counts = (f"{len(dataset.split(split))} {split}" for split in SPLITS)
     say(f"{dataset.name} {dataset.version}: {', '.join(counts)} micrographs")
     return dataset, generic
+
+
+def _generic(say: Say) -> LoadedHead:
+    """The registry's generic head: in a registry that has none, the shipped one, which is registered by this."""
+    adopt_where_none_is(say)
+    return HeadRegistry().load(GENERIC)
 
 
 def _first_head(config: ContributeConfig, dataset: Dataset, generic: LoadedHead, say: Say) -> LoadedHead:

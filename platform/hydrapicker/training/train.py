@@ -84,7 +84,8 @@ def started_from(recipe: Recipe, init: str) -> Recipe:
 
     Args:
         recipe: Of a training.
-        init: The head, as in `generic` or `NAME@VERSION`; empty leaves the recipe as it is.
+        init: The head, as in `generic` (in an empty registry the one that ships) or `NAME@VERSION`; empty leaves the
+            recipe as it is.
 
     Raises:
         HeadNotFoundError: When the registry does not have it.
@@ -93,8 +94,9 @@ def started_from(recipe: Recipe, init: str) -> Recipe:
     if not init:
         return recipe
     from hydrapicker_core.network import MultiHeadNetwork, load_weights
+    from hydrapicker_registry.shipped.fallback import load_or_shipped
 
-    first = HeadRegistry().load(init)
+    first = load_or_shipped(HeadRegistry(), init)
     there, wanted = first.head.metadata.architecture, recipe.network.as_dict()
     if differing := [f"{name} {there.get(name)}" for name, value in wanted.items() if there.get(name) != value]:
         options = " ".join(f"--network.{each.replace('_', '-')}" for each in differing)

@@ -20,6 +20,7 @@ from hydrapicker_registry import (
     TrunkPackage,
     ensure_experiment,
 )
+from hydrapicker_registry.shipped import shipped_head
 
 NETWORK = NetworkConfig(width=2)
 
@@ -104,7 +105,8 @@ def test_listing_filters_and_sorts(heads: Callable) -> None:
     assert shown(heads, "--sort", "registered")[0] == ("Beta", 1)
     table = heads().out.splitlines()
     assert table[0].split() == ["head", "version", "alias", "trunk", "AP", "registered", "(UTC)", "contributor"]
-    assert len(table) == 5
+    assert len(table) == 6
+    assert table[5].startswith("hydrapicker pick --head generic takes the generic head shipped with")
     assert "none of the 4 head versions" in heads("--name", "gamma").out
 
 
@@ -112,6 +114,28 @@ def test_an_empty_registry_says_how_to_fill_it(lab: Path, hydrapicker: Callable)
     assert "hydrapicker train" in hydrapicker("heads").out
     assert hydrapicker("heads", "--json").out.strip() == "[]"
     assert "holds no heads yet" in hydrapicker("heads", "show", "alpha").refusal()
+    assert not (lab / "hydrapicker-data").exists()
+
+
+def test_the_shipped_generic_head_is_there_without_any_registry(lab: Path, hydrapicker: Callable) -> None:
+    called = shipped_head().version.called
+    assert called in hydrapicker("heads").out
+    shown = hydrapicker("heads", "show", "generic")
+    assert shown.out.startswith(f"{called}; the registry has none\n")
+    said = json.loads(hydrapicker("heads", "show", "generic", "--json").out)
+    assert said["versions"] == []
+    assert (said["shown"]["version"], said["shown"]["licence"]) == ("shipped", shipped_head().head.metadata.licence)
+    assert f"'generic' alone is {called}" in hydrapicker("heads", "show", "generic@2").refusal()
+    (first, second) = json.loads(hydrapicker("heads", "compare", "generic", "generic", "--json").out)
+    assert first == second == {"head": "generic (shipped)", "metrics": shipped_head().head.metadata.metrics}
+    assert "holds no heads yet" in hydrapicker("heads", "export", "generic", "--out", "x").refusal()
+    assert not (lab / "hydrapicker-data").exists()
+
+
+def test_it_is_ranked_on_labelled_micrographs(lab: Path, hydrapicker: Callable) -> None:
+    given = "suggest --micrographs mics/a.mrc mics/b.mrc mics/c.mrc --particles particles.star --diameter-angstrom 24"
+    (only,) = json.loads(hydrapicker("heads", *given.split(), "--json").out)["heads"]
+    assert (only["head"], only["version"], only["particles"]) == ("generic", None, 12)
     assert not (lab / "hydrapicker-data").exists()
 
 

@@ -42,10 +42,10 @@ def loaded_once(here: Path, monkeypatch: pytest.MonkeyPatch, loaded: dict[object
     """Heads come from the registry once, which takes longer than picking does."""
     load = HeadRegistry.load
 
-    def remembered(self: HeadRegistry, name: str, version: int | None = None) -> LoadedHead:
-        if (name, version) not in loaded:
-            loaded[name, version] = load(self, name, version)
-        return loaded[name, version]
+    def remembered(self: HeadRegistry, *asked: str | int | None, **how: bool) -> LoadedHead:
+        if asked not in loaded:
+            loaded[asked] = load(self, *asked, **how)  # type: ignore[arg-type]
+        return loaded[asked]
 
     monkeypatch.setattr(HeadRegistry, "load", remembered)
 

@@ -16,6 +16,7 @@ VERBS = {
     "evaluate": "evaluate",
     "suggest": "suggest",
     "rebase": "rebase",
+    "adopt": "adopt",
 }
 """The module of each verb."""
 

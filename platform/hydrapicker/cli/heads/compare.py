@@ -37,9 +37,10 @@ def run(verb: str, arguments: list[str]) -> int:
     """Print two heads' figures."""
     config = parse(CompareConfig, f"heads {verb}", arguments)
     from hydrapicker_registry.registry import HeadRegistry
+    from hydrapicker_registry.shipped.fallback import load_or_shipped
 
     registry = HeadRegistry()
-    heads = [registry.load(name) for name in (config.first, config.second)]
+    heads = [load_or_shipped(registry, name) for name in (config.first, config.second)]
     figures = [head.head.metadata.metrics for head in heads] if config.dataset is None else _measured(heads, config)
     if config.json:
         say(json.dumps([{"head": _called(h), "metrics": f} for h, f in zip(heads, figures, strict=True)], indent=2))
@@ -67,4 +68,5 @@ def _measured(heads: "list[LoadedHead]", config: CompareConfig) -> list[dict[str
 
 
 def _called(loaded: "LoadedHead") -> str:
-    return f"{loaded.version.dataset} v{loaded.version.version}"
+    head = loaded.version
+    return f"{head.dataset} v{head.version}" if head.version else f"{head.dataset} (shipped)"

@@ -28,7 +28,7 @@ _SORT_KEYS: dict[str, Callable[["HeadVersion"], Any]] = {
 class HeadsConfig:
     """List the heads in the registry; one behind has another trunk than the champion generic head.
 
-    Verbs: heads show, promote, rollback, retire, verify, export, import, compare, suggest, rebase.
+    Verbs: heads show, promote, rollback, retire, verify, export, import, compare, evaluate, suggest, rebase, adopt.
 
     Attributes:
         name: Only heads of this name; * and ? stand for others, upper and lower case are one.
@@ -63,7 +63,9 @@ def run(arguments: list[str]) -> int:
     """Print the table of heads."""
     config = parse(HeadsConfig, "heads", arguments)
     from hydrapicker.sdk import list_heads
+    from hydrapicker_registry.names import GENERIC
     from hydrapicker_registry.trunks import is_behind, newest_trunk
+    from hydrapicker_registry.versions import shipped_name
 
     every = list_heads(retired=config.retired)
     newest = newest_trunk(every)
@@ -73,11 +75,13 @@ def run(arguments: list[str]) -> int:
     if config.json:
         say(json.dumps([{**asdict(head), "behind": behind} for head, behind in heads], indent=2, default=str))
     elif not every:
-        say("no heads in the registry yet: make some with hydrapicker train")
+        say("no heads in the registry yet: make some with hydrapicker train or hydrapicker contribute")
     elif not heads:
         say(f"none of the {len(every)} head versions in the registry is so")
     else:
         print_table(columns, [_row(head, behind) for head, behind in heads])
+    if not config.json and not any(head.dataset == GENERIC for head in every):
+        say(f"hydrapicker pick --head generic takes {shipped_name()}: see hydrapicker heads show generic")
     return 0
 
 

@@ -29,22 +29,32 @@ class ShowConfig:
 def run(verb: str, arguments: list[str]) -> int:
     """Print versions and details of a head."""
     config = parse(ShowConfig, f"heads {verb}", arguments)
-    from hydrapicker_registry.names import parse_head_reference
+    from hydrapicker_registry.errors import UnknownHeadError
+    from hydrapicker_registry.names import GENERIC, parse_head_reference
     from hydrapicker_registry.registry import HeadRegistry
+    from hydrapicker_registry.shipped.fallback import load_or_shipped
 
     registry = HeadRegistry()
     dataset, choice = parse_head_reference(config.name)
-    records = registry.history(dataset)
+    try:
+        records = registry.history(dataset)
+    except UnknownHeadError:
+        if dataset != GENERIC:
+            raise
+        records = ()  # the shipped one is there all the same
     champion = any("champion" in record.version.aliases for record in records)
-    if choice is None and not champion:
+    if choice is None and records and not champion:
         choice = records[0].version.version
-    loaded = registry.load(dataset if choice is None else f"{dataset}@{choice}")
+    loaded = load_or_shipped(registry, dataset if choice is None else f"{dataset}@{choice}")
     details = _details(loaded)
     if config.json:
         versions = [{**asdict(r.version), "periods": [asdict(p) for p in r.periods]} for r in records]
         say(json.dumps({"versions": versions, "shown": details}, indent=2, default=str))
         return 0
-    print_table(("version", "registered (UTC)", "contributor", "trunk", "AP", "was"), [_row(r) for r in records])
+    if not records:
+        say(f"{loaded.version.called}; the registry has none")
+    else:
+        print_table(("version", "registered (UTC)", "contributor", "trunk", "AP", "was"), [_row(r) for r in records])
     say("")
     print_table(("", ""), [(key.replace("_", " "), _text(value)) for key, value in details.items()])
     return 0
@@ -65,9 +75,9 @@ def _details(loaded: "LoadedHead") -> dict[str, object]:
     head, version = loaded.head.metadata, loaded.version
     return {
         "head": version.dataset,
-        "version": version.version,
+        "version": version.version or "shipped",
         "aliases": list(version.aliases),
-        "trunk": f"version {version.trunk_version}, sha256 {version.trunk_sha256}",
+        "trunk": f"version {version.trunk_version or '(shipped)'}, sha256 {version.trunk_sha256}",
         "dataset_version": head.dataset_version,
         "dataset_fingerprint": head.dataset_fingerprint,
         "diameter_angstrom": head.input.diameter_angstrom,

@@ -52,16 +52,17 @@ def run(verb: str, arguments: list[str]) -> int:
     from hydrapicker.evaluation.suggest import few_rows, rank_heads
     from hydrapicker_registry.names import GENERIC
     from hydrapicker_registry.registry import HeadRegistry
+    from hydrapicker_registry.shipped.fallback import load_or_shipped
 
     registry = HeadRegistry()
-    generic = registry.load(GENERIC)
+    generic = load_or_shipped(registry, GENERIC)
     with _looked_at(config, generic) as dataset, progress_bar("suggest") as progress:
         rows = few_rows(dataset, config.count) if config.dataset else tuple(range(len(dataset)))[: config.count]
         ranking = rank_heads(registry, generic, dataset, rows, progress=progress)
     if config.json:
         say(json.dumps(_plain(ranking), indent=2))
         return 0
-    table = [(s.head.dataset, s.head.version, s.ap, s.particles) for s in ranking.suggestions]
+    table = [(s.head.dataset, s.head.version or "shipped", s.ap, s.particles) for s in ranking.suggestions]
     print_table(("head", "version", "AP", "particles"), table, f"on {len(rows)} labelled micrographs, IoU 0.6")
     tried = sum(not s.whole for s in ranking.suggestions)
     if tried:
@@ -89,7 +90,7 @@ def _plain(ranking: "Ranking") -> dict[str, object]:
     rows = [
         {
             "head": s.head.dataset,
-            "version": s.head.version,
+            "version": s.head.version or None,  # None for the shipped one
             "ap": None if s.ap != s.ap else s.ap,  # JSON knows no NaN
             "micrographs": s.micrographs,
             "particles": s.particles,
