@@ -171,16 +171,16 @@ def test_pick_says_it_early_and_at_the_end_and_changes_nothing(
     assert report.contrast_doubt is not None
     if watch:
         interrupt_after_looks(3, monkeypatch)
-    again = pick(config, notice=events.append)
-    assert (again.skipped, again.contrast_doubt, len(again.counts)) == (5, report.contrast_doubt, 5), "it was kept"
-    assert events.count("notice") == 1
+    early: list[str] = []
+    again = pick(config, notice=early.append)
+    assert (again.skipped, again.contrast_doubt, early) == (5, report.contrast_doubt, []), "it was kept"
     capsys.readouterr()
     assert main("pick mics --head discs --contrast light --out light".split()) == 0
     assert "inverted" not in capsys.readouterr().err
     assert main("pick mics --head discs --out dark".split()) == 0
     assert capsys.readouterr().err.count("hydrapicker pick: these micrographs look inverted") == 2
-    alone = Picker.of(HeadRegistry().load("discs")).pick("mics/m0.mrc")
-    np.testing.assert_allclose(read_particles("dark/picks.star")["mics/m0.mrc"].xy, alone.xy, atol=1e-2)
+    alone = Picker.of(HeadRegistry().load("discs")).pick("mics/m0.mrc", threshold=0.01)
+    np.testing.assert_allclose(read_particles("dark/all_picks.star")["mics/m0.mrc"].xy, alone.xy, atol=1e-2)
 
 
 def interrupt_after_looks(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
