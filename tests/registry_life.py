@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import network_packages
 import numpy as np
 import pytest
 import torch
@@ -15,31 +16,12 @@ from lab import process
 from hydrapicker import load_head
 from hydrapicker.cli import main
 from hydrapicker.picking.picker import Picks
-from hydrapicker.store.layout import NORMALISATION
 from hydrapicker.tracking import EXPERIMENT
 from hydrapicker_core.network import MultiHeadNetwork, NetworkConfig
-from hydrapicker_registry import (
-    HeadInput,
-    HeadMetadata,
-    HeadPackage,
-    HeadRegistry,
-    Training,
-    TrunkInput,
-    TrunkMetadata,
-    TrunkPackage,
-    ensure_experiment,
-)
+from hydrapicker_registry import HeadPackage, HeadRegistry, TrunkPackage, ensure_experiment
 
 NETWORK = NetworkConfig(width=4)
-SHARED = {
-    "architecture": NETWORK.as_dict(),
-    "training": Training({}, "run", None, None),
-    "metrics": {},
-    "authors": ("M. Aintainer",),
-    "licence": None,
-    "citation": None,
-    "created": "2026-01-31T12:00:00+00:00",
-}
+AUTHORS = ("M. Aintainer",)
 PEOPLE: Mapping[str, str] = {"mara": "maintainer", "nina": "contributor", "otto": "contributor", "rita": "reader"}
 
 
@@ -86,25 +68,13 @@ def trunk_and_heads() -> tuple[TrunkPackage, dict[str, HeadPackage]]:
     with torch.random.fork_rng():
         torch.manual_seed(11)
         network = MultiHeadNetwork(NETWORK, ["a", "b"])
-    trunk = TrunkPackage(
-        TrunkMetadata(**SHARED, input=TrunkInput(21, NORMALISATION), datasets={}),  # type: ignore[arg-type]
-        network.trunk.state_dict(),
-    )
+    trunk = network_packages.trunk_package(NETWORK, network.trunk.state_dict(), authors=AUTHORS)
     return trunk, {name: head_package(trunk, name, network.head(name).state_dict()) for name in ("generic", "a", "b")}
 
 
 def head_package(trunk: TrunkPackage, name: str, weights: Mapping[str, torch.Tensor], **changed: object) -> HeadPackage:
-    generic = name == "generic"
-    metadata = HeadMetadata(
-        **(SHARED | changed),  # type: ignore[arg-type]
-        dataset=name,
-        dataset_version=None if generic else 1,
-        dataset_fingerprint=None if generic else "b" * 64,
-        trunk=trunk.reference(1),
-        input=HeadInput(21, NORMALISATION, "dark", None if generic else 180.0),
-        threshold=0.0,
-    )
-    return HeadPackage(metadata, dict(weights))
+    diameter = None if name == "generic" else 180.0
+    return network_packages.head_package(trunk, name, dict(weights), diameter, 0.0, authors=AUTHORS, **changed)
 
 
 def begin(place: Place) -> None:

@@ -14,16 +14,22 @@ def run(arguments: list[str]) -> int:
 
     config = parse(PickConfig, "pick", arguments)
     with progress_bar("pick") as progress:
-        report = pick(config, progress, say)
+        report = pick(config, progress, say, _notice)
     summary = report.summary
     if report.skipped:
         say(f"{report.skipped} micrographs had been picked before (--overwrite picks them anew)")
     written = ", ".join(map(str, report.written))
     say(f"{summary.picks} picks on {summary.micrographs} micrographs by {report.head}: {written}")
     say(f"per micrograph {summary.median:g} (median), {summary.fewest} to {summary.most}")
+    if report.contrast_doubt:
+        _notice(report.contrast_doubt)
     _warn("odd", summary.odd)
     _warn("left out", [f"{name}: {reason}" for name, reason in report.failed.items()])
     return 1 if report.failed else 0
+
+
+def _notice(line: str) -> None:
+    print(f"hydrapicker pick: {line}", file=sys.stderr, flush=True)
 
 
 def _warn(what: str, lines: list[str] | tuple[str, ...]) -> None:

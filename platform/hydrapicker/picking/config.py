@@ -98,6 +98,7 @@ class PickReport:
         summary: Of the counts, with what looks odd.
         failed: Per micrograph that could not be picked, why.
         skipped: How many micrographs had been picked before.
+        contrast_doubt: In one line, that the micrographs look inverted; None where they do not.
     """
 
     head: str
@@ -106,3 +107,4 @@ class PickReport:
     summary: Summary
     failed: Mapping[str, str] = field(default_factory=dict)
     skipped: int = 0
+    contrast_doubt: str | None = None

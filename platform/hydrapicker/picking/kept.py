@@ -22,6 +22,7 @@ from hydrapicker.errors import HydraPickerError, InvalidInputError
 from hydrapicker.files import Particles, micrograph_stem
 from hydrapicker.files.remote import RemoteFile
 from hydrapicker.files.strict_json import read_strict_json, write_strict_json
+from hydrapicker.picking.contrast import ContrastEvidence
 from hydrapicker.storage.atomic import OutputError, atomic_write
 from hydrapicker_registry.errors import PackageError
 from hydrapicker_registry.metadata import Contrast
@@ -105,6 +106,7 @@ class KeptMicrograph:
         diameter_angstrom: The diameter that was picked for.
         xy: float32 ``(n, 2)``, most confident first, y counting stored rows.
         score: float32 ``(n,)``.
+        contrast: What speaks for its contrast, and for the other one; None where that was not looked at.
     """
 
     origin: Origin
@@ -114,6 +116,7 @@ class KeptMicrograph:
     diameter_angstrom: float
     xy: NDArray[np.float32]
     score: NDArray[np.float32]
+    contrast: ContrastEvidence | None = None
 
     def particles(self, threshold: float = 0) -> Particles:
         """Those whose score is at least `threshold`, compared as float32 like the scores."""
@@ -134,6 +137,7 @@ class _Details:
     width: int
     pixel_size_angstrom: float
     diameter_angstrom: float
+    contrast: ContrastEvidence | None
 
 
 @contextmanager
@@ -223,8 +227,8 @@ class KeptPicks:
         """Keep a micrograph's picks, in place of older ones; OutputError when that fails."""
         if not (self._folder / _OPTIONS).exists():
             write_strict_json(self._folder / _OPTIONS, self.options)
-        details = {field.name: getattr(micrograph, field.name) for field in fields(_Details)}
-        text = json.dumps(details | {"origin": asdict(micrograph.origin)})
+        details = _Details(**{field.name: getattr(micrograph, field.name) for field in fields(_Details)})
+        text = json.dumps(asdict(details))
         with atomic_write(self._file(micrograph.origin.stem)) as temporary:
             temporary.write_bytes(save({"xy": micrograph.xy, "score": micrograph.score}, {_DETAILS: text}))
 

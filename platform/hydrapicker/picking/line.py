@@ -1,7 +1,7 @@
 """Picking files one after the other: while the network is at one, the next is read and the one before is written."""
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,8 +18,10 @@ _UNDER_WAY = 3
 File = Path | RemoteFile
 
 
-def picked_in_line(picker: Picker, files: Sequence[File], config: PickConfig) -> Generator[tuple[File, Outcome]]:
-    """Pick files.
+def picked_in_line(
+    picker: Picker, files: Sequence[File], config: PickConfig, compared: Collection[File] = ()
+) -> Generator[tuple[File, Outcome]]:
+    """Pick files, of which some are compared with their inverse.
 
     Yields:
         Each file once, in order, with what came of it. When nobody asks for more, what is under way is finished and
@@ -29,13 +31,14 @@ def picked_in_line(picker: Picker, files: Sequence[File], config: PickConfig) ->
     # A thread for either step: no two micrographs are read, and no two are at the network, at a time.
     readers, network = (ThreadPoolExecutor(1, f"hydrapicker-{name}") for name in ("reader", "network"))
 
-    def finish(reading: Future[ReadFile | Outcome]) -> Outcome:
+    def finish(reading: Future[ReadFile | Outcome], compare: bool) -> Outcome:
         read = reading.result()
-        return read if isinstance(read, Outcome) else pick_read(picker, read, config)
+        return read if isinstance(read, Outcome) else pick_read(picker, read, config, compare)
 
     try:
         for file in files:
-            waiting.append((file, network.submit(finish, readers.submit(read_file, picker, file, str(file), config))))
+            reading = readers.submit(read_file, picker, file, str(file), config)
+            waiting.append((file, network.submit(finish, reading, file in compared)))
             if len(waiting) == _UNDER_WAY:
                 yield _done(waiting)
         while waiting:

@@ -7,8 +7,8 @@ What actors return is kept by the one process that started them: nothing is writ
 """
 
 import socket
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,14 @@ File = Path | RemoteFile
 @dataclass(frozen=True)
 class _Task:
     file: File
+    compare: bool
     tries: int = 1
 
 
-def pick_on_ray(config: PickConfig, loaded: LoadedHead, files: Sequence[File]) -> Iterator[tuple[File, Outcome]]:
-    """Pick on the cluster of RAY_ADDRESS, or on all cores of this machine.
+def pick_on_ray(
+    config: PickConfig, loaded: LoadedHead, files: Sequence[File], compared: Collection[File] = ()
+) -> Iterator[tuple[File, Outcome]]:
+    """Pick on the cluster of RAY_ADDRESS, or on all cores of this machine; some are compared with their inverse.
 
     Yields:
         Each file once, with what came of it, as they are done. A file on which three workers died is one that cannot
@@ -49,7 +52,7 @@ def pick_on_ray(config: PickConfig, loaded: LoadedHead, files: Sequence[File]) -
         return
     cluster.connect()
     crew = _Crew(config, loaded, min(len(files), _workers(gpu=config.gpu)))
-    waiting = [_Task(file) for file in reversed(files)]
+    waiting = [_Task(file, file in compared) for file in reversed(files)]
     try:
         while waiting or crew.busy:
             while waiting and crew.idle:
@@ -61,7 +64,7 @@ def pick_on_ray(config: PickConfig, loaded: LoadedHead, files: Sequence[File]) -
             if outcome is not None:
                 yield task.file, outcome
             elif task.tries < _MOST_TRIES:
-                waiting.append(_Task(task.file, task.tries + 1))
+                waiting.append(replace(task, tries=task.tries + 1))
             else:
                 yield task.file, Outcome(failure=f"{task.file}: {task.tries} workers died over it; is it too large?")
     finally:
@@ -88,7 +91,7 @@ class _Crew:
         """Let an idle actor pick."""
         worker = self.idle.pop()
         file = task.file.absolute()  # a worker has another working folder
-        self.busy[worker.pick.remote(file, str(task.file))] = (worker, task)
+        self.busy[worker.pick.remote(file, str(task.file), task.compare)] = (worker, task)
 
     def next_done(self) -> tuple[_Task, Outcome | None] | None:
         """Wait until something happens: a micrograph done, its actor dead (no outcome), or an actor ready (None)."""
@@ -149,13 +152,13 @@ class _Worker:
     def ready(self) -> None:
         """Return when the actor is there."""
 
-    def pick(self, file: File, name: str) -> Outcome:
+    def pick(self, file: File, name: str, compare: bool) -> Outcome:
         if isinstance(file, Path) and not file.exists():
             where = f"a node of the cluster, {socket.gethostname()}"
             return Outcome(
                 failure=f"{name}: not there on {where}: put micrographs on a shared folder, or give s3:// URLs"
             )
-        return pick_file(self._picker, file, name, self._config)
+        return pick_file(self._picker, file, name, self._config, compare)
 
 
 def _workers(*, gpu: bool) -> int:

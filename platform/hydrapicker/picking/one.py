@@ -14,6 +14,7 @@ from hydrapicker.errors import HydraPickerError, MicrographError
 from hydrapicker.files import Micrograph, read_micrograph
 from hydrapicker.files.remote import RemoteFile, at_hand
 from hydrapicker.picking.config import PickConfig
+from hydrapicker.picking.contrast import compare_with_inverse
 from hydrapicker.picking.kept import KeptMicrograph, Origin
 from hydrapicker.picking.overlay import draw_overlay
 from hydrapicker.picking.picker import AtScale, Picker, Picks
@@ -57,7 +58,7 @@ def least_score(threshold: float) -> float:
     return min(threshold, SCORE_FLOOR)
 
 
-def pick_file(picker: Picker, file: Path | RemoteFile, name: str, config: PickConfig) -> Outcome:
+def pick_file(picker: Picker, file: Path | RemoteFile, name: str, config: PickConfig, compare: bool = False) -> Outcome:
     """Pick a file; what is wrong with it is its outcome, in one line, and never an error.
 
     Args:
@@ -65,9 +66,10 @@ def pick_file(picker: Picker, file: Path | RemoteFile, name: str, config: PickCo
         file: The micrograph.
         name: What to call it in files of picks.
         config: All options of the run.
+        compare: Also pick the inverse of its middle, for a word on its contrast.
     """
     read = read_file(picker, file, name, config)
-    return read if isinstance(read, Outcome) else pick_read(picker, read, config)
+    return read if isinstance(read, Outcome) else pick_read(picker, read, config, compare)
 
 
 def read_file(picker: Picker, file: Path | RemoteFile, name: str, config: PickConfig) -> ReadFile | Outcome:
@@ -94,13 +96,13 @@ def read_file(picker: Picker, file: Path | RemoteFile, name: str, config: PickCo
     return ReadFile(origin, at_scale, micrograph if config.overlay else None)
 
 
-def pick_read(picker: Picker, read: ReadFile, config: PickConfig) -> Outcome:
-    """Pick a file that has been read."""
+def pick_read(picker: Picker, read: ReadFile, config: PickConfig, compare: bool = False) -> Outcome:
+    """Pick a file that has been read; `compare` as above."""
     at_scale, threshold = read.at_scale, picker.threshold_or_own(config.threshold)
     try:
-        picks = picker.pick_prepared(
-            at_scale, least_score(threshold), config.min_distance_angstrom, config.memory_bound_gib
-        )
+        how = config.min_distance_angstrom, config.memory_bound_gib
+        picks = picker.pick_prepared(at_scale, least_score(threshold), *how)
+        contrast = compare_with_inverse(picker, at_scale, picks, *how) if compare else None
     except (MemoryError, torch.OutOfMemoryError):
         return Outcome(failure=f"{read.origin.name}: not enough memory for it; give a smaller --memory-bound-gib")
     kept = KeptMicrograph(
@@ -110,6 +112,7 @@ def pick_read(picker: Picker, read: ReadFile, config: PickConfig) -> Outcome:
         picks.diameter_angstrom,
         np.ascontiguousarray(picks.xy),
         np.ascontiguousarray(picks.score),
+        contrast,
     )
     return Outcome(kept, overlay=None if read.whole is None else _overlay(read.whole, picks.above(threshold)))
 

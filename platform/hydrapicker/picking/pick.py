@@ -12,6 +12,7 @@ from hydrapicker.files.inputs import find_inputs
 from hydrapicker.files.remote import RemoteFile
 from hydrapicker.memory import give_back_large_buffers
 from hydrapicker.picking.config import PickConfig, PickReport
+from hydrapicker.picking.contrast import COMPARED
 from hydrapicker.picking.kept import Origin
 from hydrapicker.picking.line import picked_in_line
 from hydrapicker.picking.one import Outcome
@@ -28,14 +29,18 @@ Say = Callable[[str], None]
 
 
 def pick(
-    config: PickConfig, progress: Progress = lambda done, total, label: None, say: Say = lambda line: None
+    config: PickConfig,
+    progress: Progress = lambda done, total, label: None,
+    say: Say = lambda line: None,
+    notice: Say = lambda line: None,
 ) -> PickReport:
     """Pick every micrograph that is not picked yet; one that cannot be used is left out and reported.
 
     Args:
-        config: All options.
-        progress: Told how far it is.
+        config: What to pick, and how.
+        progress: Told how many of how many are done, and a word on the last.
         say: Told which head picks, where that is not a head of the registry.
+        notice: Told what looks wrong with all of it, as soon as that is known.
 
     Raises:
         HydraPickerError: When no micrograph could be picked, or the output cannot be written, or OUT holds picks made
@@ -45,7 +50,7 @@ def pick(
     if config.watch:
         from hydrapicker.picking.watch import watch
 
-        return watch(config, progress, say)
+        return watch(config, progress, say, notice)
     files = find_inputs(config.files)
     _refuse_twins(files)
     loaded = load_beside(config.head, config.version)
@@ -53,11 +58,11 @@ def pick(
     say_if_shipped(version, say)
     for_workers = loaded if _on_ray(config) else None
     del loaded  # the picker has weights of its own, in another order
-    with Session.opened(config, picker, version) as session:
+    with Session.opened(config, picker, version, notice) as session:
         waiting = [file for file in files if not _is_done(session, file)]
         session.skipped = done = len(files) - len(waiting)
         progress(done, len(files), "")
-        with closing(_outcomes(config, for_workers, picker, waiting)) as outcomes:
+        with closing(_outcomes(config, for_workers, picker, waiting, files[:COMPARED])) as outcomes:
             for file, outcome in outcomes:
                 done += 1
                 progress(done, len(files), session.take(file, outcome))
@@ -84,13 +89,13 @@ def _on_ray(config: PickConfig) -> bool:
 
 
 def _outcomes(
-    config: PickConfig, for_workers: LoadedHead | None, picker: Picker, files: Sequence[File]
+    config: PickConfig, for_workers: LoadedHead | None, picker: Picker, files: Sequence[File], compared: Sequence[File]
 ) -> Generator[tuple[File, Outcome]]:
     if for_workers is not None:
         from hydrapicker.picking.on_ray import pick_on_ray
 
-        yield from pick_on_ray(config, for_workers, files)
+        yield from pick_on_ray(config, for_workers, files, compared)
         return
     if config.gpu:
         picker.to_gpu()
-    yield from picked_in_line(picker, files, config)
+    yield from picked_in_line(picker, files, config, compared)

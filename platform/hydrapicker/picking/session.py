@@ -9,7 +9,8 @@ from hydrapicker.files import micrograph_stem
 from hydrapicker.files.coordinates import OnDemand
 from hydrapicker.files.remote import RemoteFile
 from hydrapicker.picking.config import PickConfig, PickReport
-from hydrapicker.picking.kept import KeptPicks, Origin, PickingOptions, claimed
+from hydrapicker.picking.contrast import COMPARED, ContrastEvidence, contrast_doubt
+from hydrapicker.picking.kept import KeptMicrograph, KeptPicks, Origin, PickingOptions, claimed
 from hydrapicker.picking.one import Outcome, least_score
 from hydrapicker.picking.outputs import Outputs
 from hydrapicker.picking.picker import Picker
@@ -31,25 +32,40 @@ def say_if_shipped(head: HeadVersion, say: Callable[[str], None]) -> None:
 class Session:
     """The one writer of a folder of picks. Its files are the same whoever picked, in whatever order."""
 
-    def __init__(self, config: PickConfig, picker: Picker, head: HeadVersion) -> None:
+    def __init__(
+        self,
+        config: PickConfig,
+        picker: Picker,
+        head: HeadVersion,
+        notice: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self.options, self._head = _options(config, picker, head), head
         self.kept = KeptPicks(config.out, self.options, overwrite=config.overwrite)
         self.failed: dict[Path | RemoteFile, str] = {}
         self.skipped = 0
         self._config = config
         self._outputs = Outputs(config.out, config.formats)
+        self._notice = notice
+        self._compared: dict[str, ContrastEvidence] = {}
 
     @classmethod
     @contextmanager
-    def opened(cls, config: PickConfig, picker: Picker, head: HeadVersion) -> Iterator["Session"]:
-        """A session that has the folder to itself.
+    def opened(
+        cls, config: PickConfig, picker: Picker, head: HeadVersion, notice: Callable[[str], None] = lambda line: None
+    ) -> Iterator["Session"]:
+        """A session that has the folder to itself; `notice` is told at once what looks wrong with all of it.
 
         Raises:
             InvalidInputError: The folder holds picks made with other options.
             HydraPickerError: Somebody else is picking into it, or it cannot be written.
         """
         with claimed(config.out):
-            yield cls(config, picker, head)
+            yield cls(config, picker, head, notice)
+
+    @property
+    def wants_comparison(self) -> bool:
+        """Whether too few micrographs were compared with their inverse yet to say a word on their contrast."""
+        return len(self._compared) < COMPARED
 
     def is_done(self, origin: Origin) -> bool:
         """Whether nothing is left to do for this very file, as far as one can tell before the end."""
@@ -75,7 +91,17 @@ class Session:
         except InvalidInputError as error:
             return self._leave_out(file, str(error))
         self.failed.pop(file, None)
+        self._note_contrast(outcome.kept)
         return f"{file.name}: {len(outcome.kept.particles(self.options.threshold).xy)} picks"
+
+    def _note_contrast(self, kept: KeptMicrograph) -> None:
+        """Say what looks wrong when the last of those micrographs is there that are compared."""
+        if kept.contrast is None or not self.wants_comparison:
+            return
+        self._compared[kept.origin.stem] = kept.contrast
+        doubt = contrast_doubt(self._compared.values(), self.options.contrast)
+        if doubt and not self.wants_comparison:
+            self._notice(doubt)
 
     def finish(self) -> PickReport:
         """Write the files that hold all picks, of this run and of earlier ones.
@@ -87,7 +113,7 @@ class Session:
         stems, options = self.kept.stems(), self.options
         if not stems:
             raise HydraPickerError(next(iter(self.failed.values()), "no micrograph has been picked"))
-        counts = [self._counted(stem) for stem in stems.values()]
+        counts, compared = zip(*map(self._counted, stems.values()), strict=True)
         everything = OnDemand(stems, lambda name: self.kept.read(stems[name]).particles())
         sure = OnDemand(stems, lambda name: self.kept.read(stems[name]).particles(options.threshold))
         written = self._outputs.write_all(everything, sure)
@@ -107,14 +133,15 @@ class Session:
             summarise(counts),
             {str(file): reason for file, reason in self.failed.items()},
             self.skipped,
+            contrast_doubt(compared, options.contrast),
         )
 
-    def _counted(self, stem: str) -> MicrographCount:
-        """How many picks a micrograph has; its own files that are not there yet are written."""
+    def _counted(self, stem: str) -> tuple[MicrographCount, ContrastEvidence | None]:
+        """How many picks a micrograph has, and of which contrast; its own files that are not there yet are written."""
         each, threshold = self.kept.read(stem), self.options.threshold
         self._outputs.write_micrograph(each, threshold, self.kept.written_at(stem))
         picks, shape = len(each.particles(threshold).xy), (each.height, each.width)
-        return MicrographCount(each.origin.name, picks, shape, each.pixel_size_angstrom)
+        return MicrographCount(each.origin.name, picks, shape, each.pixel_size_angstrom), each.contrast
 
     def _leave_out(self, file: Path | RemoteFile, reason: str) -> str:
         """Older picks of the file, made before it changed, go too."""

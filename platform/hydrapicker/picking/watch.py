@@ -30,6 +30,7 @@ def watch(
     config: PickConfig,
     progress: Callable[[int, int, str], None] = lambda done, total, label: None,
     say: Callable[[str], None] = lambda line: None,
+    notice: Callable[[str], None] = lambda line: None,
     look_every_seconds: float = _LOOK_EVERY_SECONDS,
 ) -> PickReport:
     """Pick what is and what appears in folders, until KeyboardInterrupt or SIGTERM; then write the combined files.
@@ -44,7 +45,7 @@ def watch(
     loaded = load_beside(config.head, config.version)
     say_if_shipped(loaded.version, say)
     picker = Picker.of(loaded).to_gpu() if config.gpu else Picker.of(loaded)
-    with Session.opened(config, picker, loaded.version) as session:
+    with Session.opened(config, picker, loaded.version, notice) as session:
         try:
             with _terminated_as_interrupted():
                 _watch(folders, session, picker, config, progress, look_every_seconds)
@@ -76,7 +77,7 @@ def _watch(
             except InvalidInputError as error:  # another folder's micrograph has that name, which stays
                 session.failed[file] = str(error)
                 continue
-            label = session.take(file, pick_file(picker, file, origin.name, config))
+            label = session.take(file, pick_file(picker, file, origin.name, config, session.wants_comparison))
             progress(len(settled), len(found), label)
         settled.intersection_update(found.values())
         session.failed = {file: reason for file, reason in session.failed.items() if str(file) in found}

@@ -6,58 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
+from network_packages import arbitrary_weights, head_package, trunk_package
 
-from hydrapicker_core.network import Head, NetworkConfig, Trunk
-from hydrapicker_registry import (
-    HeadInput,
-    HeadMetadata,
-    HeadPackage,
-    HeadRegistry,
-    Training,
-    TrunkInput,
-    TrunkMetadata,
-    TrunkPackage,
-    ensure_experiment,
-)
+from hydrapicker_core.network import NetworkConfig
+from hydrapicker_registry import HeadPackage, HeadRegistry, Training, TrunkPackage, ensure_experiment
 from hydrapicker_registry.shipped import shipped_head
 
 NETWORK = NetworkConfig(width=2)
 
 
-def trunk_package() -> TrunkPackage:
-    metadata = TrunkMetadata(**shared("nobody"), metrics={}, input=TrunkInput(21, "median-mad-clip6"), datasets={})
-    torch.manual_seed(1)
-    return TrunkPackage(metadata, Trunk(NETWORK).state_dict())
-
-
-def head_package(trunk: TrunkPackage, name: str, ap: float, author: str) -> HeadPackage:
-    torch.manual_seed(int(1000 * ap))
-    head = Head(NETWORK)
-    torch.nn.init.normal_(head.out.weight, std=0.1)
-    torch.nn.init.zeros_(head.out.bias)
-    metadata = HeadMetadata(
-        **shared(author),
-        metrics={"ap": ap, "auroc": 0.9},
-        dataset=name,
-        dataset_version=1,
-        dataset_fingerprint="b" * 64,
-        trunk=trunk.reference(1),
-        input=HeadInput(21, "median-mad-clip6", "dark", 24.0),
-        threshold=0.3,
-    )
-    return HeadPackage(metadata, head.state_dict())
-
-
-def shared(author: str) -> dict[str, object]:
-    return {
-        "architecture": NETWORK.as_dict(),
-        "training": Training({}, "run-1", None, 0.1),
-        "authors": (author,),
-        "licence": "CC-BY-4.0",
-        "citation": None,
-        "created": "2026-01-31T12:00:00+00:00",
-    }
+def head_of(trunk: TrunkPackage, name: str, ap: float, author: str) -> HeadPackage:
+    weights = arbitrary_weights(NETWORK, int(1000 * ap))[1]
+    known = {"metrics": {"ap": ap, "auroc": 0.9}, "authors": (author,), "licence": "CC-BY-4.0"}
+    return head_package(trunk, name, weights, 24.0, 0.3, training=Training({}, "run-1", None, 0.1), **known)
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +31,13 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         from mlflow import MlflowClient
 
         run_id = MlflowClient(uri).create_run(ensure_experiment(uri, "training")).info.run_id
-        registry, trunk = HeadRegistry(uri), trunk_package()
+        registry = HeadRegistry(uri)
+        trunk = trunk_package(NETWORK, arbitrary_weights(NETWORK, 0)[0], authors=("nobody",), licence="CC-BY-4.0")
         registry.register_trunk(trunk, run_id)
-        registry.register_head(head_package(trunk, "alpha", 0.5, "Nina"), run_id, "champion")
-        registry.register_head(head_package(trunk, "alpha", 0.6, "Otto"), run_id, "champion")
-        registry.register_head(head_package(trunk, "alpha", 0.4, "Nina"), run_id, "challenger")
-        registry.register_head(head_package(trunk, "Beta", 0.8, "Paula"), run_id, "champion")
+        registry.register_head(head_of(trunk, "alpha", 0.5, "Nina"), run_id, "champion")
+        registry.register_head(head_of(trunk, "alpha", 0.6, "Otto"), run_id, "champion")
+        registry.register_head(head_of(trunk, "alpha", 0.4, "Nina"), run_id, "challenger")
+        registry.register_head(head_of(trunk, "Beta", 0.8, "Paula"), run_id, "champion")
     return folder
 
 

@@ -1,14 +1,12 @@
 """The paper's tables: real heads in two real registries, real datasets, figures against those of each head alone."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import mrcfile
 import numpy as np
 import pytest
-import torch
 from mlflow import MlflowClient
-from torch import Tensor
+from network_packages import arbitrary_weights, head_package, trunk_package
 
 from hydrapicker.cli import main
 from hydrapicker.errors import HydraPickerError
@@ -17,63 +15,25 @@ from hydrapicker.evaluation.tables import evaluate_heads
 from hydrapicker.files import Particles, write_combined_star
 from hydrapicker.store.config import IngestConfig
 from hydrapicker.store.ingest import ingest
-from hydrapicker.store.layout import NORMALISATION
 from hydrapicker.store.store import Store
 from hydrapicker_core.metrics import auroc, average_precision
-from hydrapicker_core.network import Head, NetworkConfig, Trunk
-from hydrapicker_registry import (
-    HeadInput,
-    HeadMetadata,
-    HeadPackage,
-    HeadRegistry,
-    Training,
-    TrunkInput,
-    TrunkMetadata,
-    TrunkPackage,
-    ensure_experiment,
-)
+from hydrapicker_core.network import NetworkConfig
+from hydrapicker_registry import HeadRegistry, ensure_experiment
 
 NETWORK = NetworkConfig(width=4)
-SHARED = {
-    "architecture": NETWORK.as_dict(),
-    "training": Training({}, "run", None, None),
-    "metrics": {},
-    "authors": (),
-    "licence": None,
-    "citation": None,
-    "created": "2026-01-31T12:00:00+00:00",
-}
-
-
-@torch.no_grad()
-def weights(seed: int) -> tuple[Mapping[str, Tensor], Mapping[str, Tensor]]:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        trunk, head = Trunk(NETWORK), Head(NETWORK)
-        head.out.weight.normal_(std=0.1)
-        head.out.bias.zero_()
-    return trunk.state_dict(), head.state_dict()
 
 
 def fill(uri: str, seed: int, sources: dict[str, str], heads: list[tuple[str, str | None, str | None]]) -> None:
     """A trunk of some sources, and heads: name, the dataset's fingerprint, alias."""
     registry = HeadRegistry(uri)
     run_id = str(MlflowClient(uri).create_run(ensure_experiment(uri, "training")).info.run_id)
-    trunk = TrunkPackage(
-        TrunkMetadata(**SHARED, input=TrunkInput(21, NORMALISATION), datasets=sources), weights(seed)[0]
-    )
+    trunk = trunk_package(NETWORK, arbitrary_weights(NETWORK, seed)[0], datasets=sources)
     registry.register_trunk(trunk, run_id)
     for number, (name, fingerprint, alias) in enumerate(heads):
-        metadata = HeadMetadata(
-            **SHARED,
-            dataset=name,
-            dataset_version=1 if fingerprint else None,
-            dataset_fingerprint=fingerprint,
-            trunk=trunk.reference(1),
-            input=HeadInput(21, NORMALISATION, "dark", 34.0 if fingerprint else None),
-            threshold=None,
-        )
-        registry.register_head(HeadPackage(metadata, weights(seed + number)[1]), run_id, alias)
+        weights = arbitrary_weights(NETWORK, seed + number)[1]
+        diameter = 34.0 if fingerprint else None
+        package = head_package(trunk, name, weights, diameter, dataset_fingerprint=fingerprint)
+        registry.register_head(package, run_id, alias)
 
 
 def dataset(folder: Path, name: str, seed: int) -> str:

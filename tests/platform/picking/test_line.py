@@ -63,11 +63,11 @@ def test_the_next_is_read_while_the_network_is_busy_and_while_the_last_is_writte
         read[file.name].set()
         return original(picker, file, name, config)
 
-    def waiting(picker: Picker, given: Any, config: PickConfig) -> Any:
+    def waiting(picker: Picker, given: Any, config: PickConfig, compare: bool) -> Any:
         if given.origin.name == "m0.mrc":
             assert read["m1.mrc"].wait(LONG_SECONDS), "m1 was not read while the network was at m0"
         picked[given.origin.name].set()
-        return original_pick(picker, given, config)
+        return original_pick(picker, given, config, compare)
 
     monkeypatch.setattr(line, "read_file", noting)
     monkeypatch.setattr(line, "pick_read", waiting)

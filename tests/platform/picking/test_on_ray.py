@@ -115,10 +115,10 @@ def test_a_file_that_kills_its_workers_is_reported_and_stops_nothing(
 
     worker_pick = on_ray._Worker.pick
 
-    def pick_deadly(self: on_ray._Worker, file: Path, name: str) -> one.Outcome:
+    def pick_deadly(self: on_ray._Worker, file: Path, name: str, compare: bool) -> one.Outcome:
         if file.name == poison:
             os.kill(os.getpid(), signal.SIGKILL)
-        return worker_pick(self, file, name)
+        return worker_pick(self, file, name, compare)
 
     deadly_worker = type("DeadlyWorker", (on_ray._Worker,), {"pick": pick_deadly, "__module__": "__main__"})
     monkeypatch.setattr(on_ray, "_Worker", deadly_worker)
