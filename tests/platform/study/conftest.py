@@ -13,7 +13,7 @@ from hydrapicker.study.plan import few_name
 LABELS = (1, 3)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sources a and b, target c, few-shot datasets of c ingested as a contribution would, and three registries."""
     folder = tmp_path_factory.mktemp("studied")
