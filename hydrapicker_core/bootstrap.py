@@ -131,6 +131,52 @@ def bootstrap_difference(
     return _interval(float(estimate[0]), drawn, len(new), config)
 
 
+def bootstrap_mean(
+    new: Sequence[Sequence[MicrographPart]],
+    statistic: Statistic,
+    old: Sequence[Sequence[MicrographPart]] | None = None,
+    config: BootstrapConfig | None = None,
+) -> Interval:
+    """The mean of a figure over datasets, or of the differences of two pickers, paired as :func:`bootstrap_difference`.
+
+    Every dataset has its own micrographs drawn, independently of the others': the interval is of these datasets' mean,
+    not of other datasets'.
+
+    Parameters
+    ----------
+    new, old
+        Per dataset a picker's parts on its micrographs; `old`, where given, on the same ones.
+
+    Raises
+    ------
+    InvalidInputError
+        The two have different micrographs.
+    """
+    config = config or BootstrapConfig()
+    if old is not None and [[part[2] for part in each] for each in new] != [[part[2] for part in each] for each in old]:
+        raise InvalidInputError("two pickers are compared on different micrographs: give both on the same, in order")
+    estimates, drawn = [], []
+    for number, parts in enumerate(new):
+        draws = draw_micrographs(len(parts), replace(config, seed=config.seed + number))
+        both = parts, (old[number] if old is not None else None)
+        estimates.append(_minus(both, statistic, np.ones((1, len(parts)), np.int64)))
+        drawn.append(_minus(both, statistic, draws))
+    if not new:
+        return Interval(math.nan, math.nan, math.nan)
+    mean = float(np.mean(estimates))
+    return _interval(mean, np.mean(drawn, axis=0), min(len(parts) for parts in new), config)
+
+
+def _minus(
+    both: tuple[Sequence[MicrographPart], Sequence[MicrographPart] | None],
+    statistic: Statistic,
+    draws: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    new, old = both
+    values = _drawn(new, {"": statistic}, draws)[""]
+    return values if old is None else values - _drawn(old, {"": statistic}, draws)[""]
+
+
 def draw_micrographs(count: int, config: BootstrapConfig) -> Int[np.ndarray, "draws count"]:
     """How often each of `count` micrographs is in each draw; a function of the count and the config alone."""
     if count == 0:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float
 
+from .bootstrap import MicrographPart
 from .curves import (
     OperatingPoint,
     PrecisionRecallCurve,
@@ -59,6 +60,11 @@ class MicrographResult:
     particles: Float[np.ndarray, "m 2"]
     box_px: float
 
+    def part(self, iou_threshold: float = DEFAULT_IOU_THRESHOLD) -> MicrographPart:
+        """Scores, hit marks and the number of particles, ready to be pooled with other micrographs'."""
+        hits = match_picks(self.picks, self.scores, self.particles, self.box_px, iou_threshold)
+        return self.scores, hits, len(self.particles)
+
 
 @dataclass(frozen=True)
 class Metrics:
@@ -96,14 +102,7 @@ class Metrics:
 
 def score_picks(results: Iterable[MicrographResult], iou_threshold: float = DEFAULT_IOU_THRESHOLD) -> ScoredPicks:
     """Match every micrograph's picks with its particles and pool them."""
-    return pool(
-        (
-            result.scores,
-            match_picks(result.picks, result.scores, result.particles, result.box_px, iou_threshold),
-            len(result.particles),
-        )
-        for result in results
-    )
+    return pool(result.part(iou_threshold) for result in results)
 
 
 def summarise(picks: ScoredPicks, micrographs: int, threshold: float | None = None) -> Metrics:

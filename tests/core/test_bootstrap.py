@@ -12,6 +12,7 @@ from hydrapicker_core.bootstrap import (
     bootstrap_difference,
     bootstrap_interval,
     bootstrap_intervals,
+    bootstrap_mean,
     draw_micrographs,
     drawn_auroc,
     drawn_average_precision,
@@ -142,3 +143,29 @@ def test_a_config_that_makes_no_sense_is_refused(options: dict[str, float], word
 def test_pickers_on_different_micrographs_are_no_pair() -> None:
     with pytest.raises(InvalidInputError, match="same micrographs"):
         bootstrap_difference(random_parts(0), random_parts(0)[:-1], drawn_average_precision)
+
+
+def test_a_mean_has_the_micrographs_of_each_dataset_drawn_by_themselves() -> None:
+    new, old = ([random_parts(seed, 6 + seed, quality) for seed in range(3)] for quality in (0.7, 0.5))
+    means: dict[str, list[float]] = {"new": [], "difference": []}
+    draws = [draw_micrographs(len(each), BootstrapConfig(draws=60, seed=3 + i)) for i, each in enumerate(new)]
+    for number in range(60):
+        taken = [each[number] for each in draws]
+        of_new, of_old = (
+            [average_precision(drawn(parts, times)) for parts, times in zip(each, taken, strict=True)]
+            for each in (new, old)
+        )
+        means["new"].append(float(np.mean(of_new)))
+        means["difference"].append(float(np.mean(of_new) - np.mean(of_old)))
+    whole = [np.mean([average_precision(pool(parts)) for parts in each]) for each in (new, old)]
+    for found, name, estimate in (
+        (bootstrap_mean(new, drawn_average_precision, config=CONFIG), "new", whole[0]),
+        (bootstrap_mean(new, drawn_average_precision, old, CONFIG), "difference", whole[0] - whole[1]),
+    ):
+        assert found.estimate == pytest.approx(estimate)
+        assert (found.low, found.high) == pytest.approx(quantiles(means[name]))
+    one = bootstrap_mean(new[:1], drawn_average_precision, config=CONFIG)
+    assert one == bootstrap_interval(new[0], drawn_average_precision, CONFIG)
+    assert math.isnan(bootstrap_mean([], drawn_average_precision).estimate)
+    with pytest.raises(InvalidInputError, match="different micrographs"):
+        bootstrap_mean(new, drawn_average_precision, old[::-1])

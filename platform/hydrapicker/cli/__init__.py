@@ -20,6 +20,7 @@ COMMANDS = {
     "inspect": "Look at picks in a browser, choose a threshold, and apply the choice.",
     "convert": "Convert picks from one program's files to another's.",
     "evaluate": "Compare picks with particles.",
+    "study": "Repeat the paper's experiments with trained models, as tables and curves.",
     "demo": "Do all of it in minutes on simulated micrographs.",
 }
 

@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.evaluation.heads import score_micrographs
+from hydrapicker.evaluation.heads import pick_micrographs
 from hydrapicker.picking.modules import build_modules
 from hydrapicker.store.store import Dataset
-from hydrapicker_core.bootstrap import MicrographPart
-from hydrapicker_core.metrics import pool, summarise
+from hydrapicker_core.metrics import MicrographResult, score_picks, summarise
 from hydrapicker_registry.registry import LoadedHead
 
 Progress = Callable[[int, int, str], None]
@@ -21,22 +20,24 @@ def measure(
     """Figures of each head on a dataset's ``test`` micrographs, at the threshold its record recommends.
 
     Raises:
-        InvalidInputError: As :func:`score_tests`.
+        InvalidInputError: As :func:`pick_tests`.
     """
-    scored = score_tests({str(i): head for i, head in enumerate(heads)}, dataset, progress)
+    picked = pick_tests({str(i): head for i, head in enumerate(heads)}, dataset, progress)
     summaries = (
-        summarise(pool(scored[str(i)]), len(scored[str(i)]), loaded.head.metadata.threshold)
+        summarise(score_picks(picked[str(i)]), len(picked[str(i)]), loaded.head.metadata.threshold)
         for i, loaded in enumerate(heads)
     )
     return [{name: float(v) for name, v in each.as_dict().items() if v is not None} for each in summaries]
 
 
-def score_tests(
+def pick_tests(
     heads: Mapping[str, LoadedHead],
     dataset: Dataset,
     progress: Progress = lambda done, total, label: None,
-) -> dict[str, list[MicrographPart]]:
-    """What every head picks on each of a dataset's ``test`` micrographs; one pass for all heads of a trunk.
+) -> dict[str, list[MicrographResult]]:
+    """What every head picks on each of a dataset's ``test`` micrographs, beside the particles, not judged yet.
+
+    There is one pass for all heads of a trunk.
 
     Args:
         heads: By any names.
@@ -58,10 +59,10 @@ def score_tests(
                 f"{box_px} px: ingest it with --box-px {box_px}"
             )
         by_trunk.setdefault(loaded.trunk.sha256, []).append(name)
-    scored: dict[str, list[MicrographPart]] = {}
+    picked: dict[str, list[MicrographResult]] = {}
     for group in by_trunk.values():
         loads = {name: heads[name] for name in group}
         built = {name: build_modules(each.head, each.trunk, each.version.version) for name, each in loads.items()}
         trunk = built[group[0]][0]
-        scored |= score_micrographs(trunk, {name: head for name, (_, head) in built.items()}, dataset, rows, progress)
-    return {name: scored[name] for name in heads}
+        picked |= pick_micrographs(trunk, {name: head for name, (_, head) in built.items()}, dataset, rows, progress)
+    return {name: picked[name] for name in heads}

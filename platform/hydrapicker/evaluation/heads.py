@@ -12,7 +12,7 @@ from hydrapicker.streaming.whole import stream_micrographs
 from hydrapicker_core.bootstrap import MicrographPart
 from hydrapicker_core.inference import MARGIN_PX, InferenceConfig, decode_padded, pad, trunk_features
 from hydrapicker_core.losses import LossConfig, detection_loss
-from hydrapicker_core.metrics import DEFAULT_IOU_THRESHOLD, MicrographResult, ScoredPicks, match_picks, pool
+from hydrapicker_core.metrics import MicrographResult, ScoredPicks, pool
 from hydrapicker_core.network import Head, Trunk
 from hydrapicker_core.preprocess import Background
 
@@ -31,9 +31,7 @@ class Judgement:
 
     def scored(self) -> MicrographPart:
         """Scores, hits and the number of particles, ready to be pooled with other micrographs'."""
-        r = self.result
-        hits = match_picks(r.picks, r.scores, r.particles, r.box_px, DEFAULT_IOU_THRESHOLD)
-        return r.scores, hits, len(r.particles)
+        return self.result.part()
 
 
 @torch.no_grad()
@@ -94,22 +92,35 @@ def score_micrographs(
     progress: Callable[[int, int, str], None] = lambda done, total, label: None,
     kept: KeptFeatures | None = None,
 ) -> dict[str, list[MicrographPart]]:
-    """As :func:`score_heads`, micrograph by micrograph in the order of `rows`.
+    """As :func:`score_heads`, micrograph by micrograph in the order of `rows`."""
+    picked = pick_micrographs(trunk, heads, dataset, rows, progress, kept)
+    return {name: [result.part() for result in results] for name, results in picked.items()}
+
+
+def pick_micrographs(
+    trunk: Trunk,
+    heads: Mapping[str, Head],
+    dataset: Dataset,
+    rows: Iterable[int],
+    progress: Callable[[int, int, str], None] = lambda done, total, label: None,
+    kept: KeptFeatures | None = None,
+) -> dict[str, list[MicrographResult]]:
+    """Every head's picks beside the particles, micrograph by micrograph in the order of `rows`, not judged yet.
 
     There is one pass through the trunk for each, or none where its features are kept, by dataset's name and row.
     """
     for module in (trunk, *heads.values()):
         module.eval()
     rows = tuple(rows)
-    scored: dict[str, list[MicrographPart]] = {name: [] for name in heads}
+    picked: dict[str, list[MicrographResult]] = {name: [] for name in heads}
     micrographs = stream_micrographs({dataset.name: dataset}, ((dataset.name, row) for row in rows))
     kept = kept or KeptFeatures(0)
     for done, (row, micrograph) in enumerate(zip(rows, micrographs, strict=True), start=1):
         features = partial(kept.of, (dataset.name, row))
         for name, judgement in judge(trunk, heads, micrograph, dataset.box_px, LossConfig(), features=features).items():
-            scored[name].append(judgement.scored())
+            picked[name].append(judgement.result)
         progress(done, len(rows), dataset.name)
-    return scored
+    return picked
 
 
 def merge(picks: Iterable[ScoredPicks]) -> ScoredPicks:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hydrapicker.errors import InvalidInputError
-from hydrapicker.evaluation.compare import score_tests
+from hydrapicker.evaluation.compare import pick_tests
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker_core.bootstrap import (
     Interval,
@@ -18,9 +18,9 @@ from hydrapicker_core.bootstrap import (
     bootstrap_intervals,
     drawn_average_precision,
 )
-from hydrapicker_core.metrics import auroc, average_precision, pool
+from hydrapicker_core.metrics import DEFAULT_IOU_THRESHOLD, MicrographResult, auroc, average_precision, pool
 from hydrapicker_core.network import GENERIC
-from hydrapicker_registry.connection import default_tracking_uri
+from hydrapicker_registry.connection import without_login
 from hydrapicker_registry.errors import HeadNotFoundError
 from hydrapicker_registry.reading import CHAMPION
 from hydrapicker_registry.registry import HeadRegistry, LoadedHead
@@ -40,36 +40,41 @@ class EvaluatedDataset:
         name: Of the dataset.
         version: Of the dataset; the one its head was trained on.
         heads: Version in its registry of each model's head: ``generic``, ``own``, and those compared with.
-        parts: What each model picks on each test micrograph.
+        results: What each model picks on each test micrograph.
     """
 
     name: str
     version: str
     heads: Mapping[str, int]
-    parts: Mapping[str, list[MicrographPart]]
+    results: Mapping[str, Sequence[MicrographResult]]
 
     @property
     def particles(self) -> int:
         """On the test micrographs."""
-        return sum(part[2] for part in next(iter(self.parts.values())))
+        return sum(len(result.particles) for result in next(iter(self.results.values())))
 
     @property
     def micrographs(self) -> int:
         """How many there are to test on."""
-        return len(next(iter(self.parts.values())))
+        return len(next(iter(self.results.values())))
 
-    def figures(self, model: str) -> dict[str, float]:
-        """A model's ``ap`` at IoU 0.6 and its ``auroc``, without intervals."""
-        picks = pool(self.parts[model])
+    def parts(self, model: str, iou_threshold: float = DEFAULT_IOU_THRESHOLD) -> list[MicrographPart]:
+        """A model's picks judged at an overlap, micrograph by micrograph."""
+        return [result.part(iou_threshold) for result in self.results[model]]
+
+    def figures(self, model: str, iou_threshold: float = DEFAULT_IOU_THRESHOLD) -> dict[str, float]:
+        """A model's ``ap`` and ``auroc``, without intervals."""
+        picks = pool(self.parts(model, iou_threshold))
         return {"ap": average_precision(picks), "auroc": auroc(picks)}
 
-    def ap(self, model: str) -> Interval:
-        """A model's AP at IoU 0.6, with its interval over micrographs."""
-        return bootstrap_intervals(self.parts[model], {"": drawn_average_precision})[""]
+    def ap(self, model: str, iou_threshold: float = DEFAULT_IOU_THRESHOLD) -> Interval:
+        """A model's AP, with its interval over micrographs."""
+        return bootstrap_intervals(self.parts(model, iou_threshold), {"": drawn_average_precision})[""]
 
-    def ap_difference(self, new: str, old: str) -> Interval:
+    def ap_difference(self, new: str, old: str, iou_threshold: float = DEFAULT_IOU_THRESHOLD) -> Interval:
         """One model's AP minus another's, on the same drawn micrographs."""
-        return bootstrap_difference(self.parts[new], self.parts[old], drawn_average_precision)
+        newer, older = (self.parts(model, iou_threshold) for model in (new, old))
+        return bootstrap_difference(newer, older, drawn_average_precision)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +98,7 @@ class HeadTables:
     def metrics(self) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
         """AP and AUROC by ``sources`` or ``targets``, dataset and model."""
         return {
-            kind: {each.name: {model: each.figures(model) for model in each.parts} for each in datasets}
+            kind: {each.name: {model: each.figures(model) for model in each.results} for each in datasets}
             for kind, datasets in (("sources", self.sources), ("targets", self.targets))
         }
 
@@ -103,6 +108,7 @@ def evaluate_heads(
     against: Mapping[str, str] | None = None,
     datasets: Sequence[str] = (),
     progress: Progress = lambda done, total, label: None,
+    tracking_uri: str | None = None,
 ) -> HeadTables:
     """Judge the champion generic head and the datasets' own heads on the datasets' test micrographs.
 
@@ -115,16 +121,17 @@ def evaluate_heads(
             its head of the target's name.
         datasets: Names of those evaluated; empty: all that have a head and are in the store.
         progress: Told of every micrograph.
+        tracking_uri: Of the registry; by default MLFLOW_TRACKING_URI.
 
     Raises:
         HeadNotFoundError: When the registry has no generic head, or not one for a dataset that was named.
         InvalidInputError: When a dataset that was named is not in the store as its head knew it, or nothing is left.
     """
-    registry = HeadRegistry()
+    registry = HeadRegistry(tracking_uri)
     generic = registry.load(GENERIC)
-    own = _own_heads(registry.list_heads())
+    own, where = _own_heads(registry.list_heads()), without_login(registry.tracking_uri)
     if unknown := [name for name in datasets if name not in own]:
-        raise HeadNotFoundError(f"no head for {', '.join(unknown)} in {default_tracking_uri()}: train or contribute it")
+        raise HeadNotFoundError(f"no head for {', '.join(unknown)} in {where}: train or contribute it")
     rivals = {name: HeadRegistry(uri) for name, uri in (against or {}).items()}
     rival_heads = {name: _own_heads(each.list_heads()) for name, each in rivals.items()}
     found: dict[bool, list[EvaluatedDataset]] = {True: [], False: []}
@@ -143,14 +150,14 @@ def evaluate_heads(
     if left_out and (datasets or not any(found.values())):
         raise InvalidInputError("; ".join(f"{name}: {reason}" for name, reason in left_out.items()))
     if not any(found.values()):
-        raise HeadNotFoundError(f"no head but the generic one in {default_tracking_uri()}: train or contribute some")
+        raise HeadNotFoundError(f"no head but the generic one in {where}: train or contribute some")
     version = generic.version
     return HeadTables(version.trunk_version, version.version, tuple(found[True]), tuple(found[False]), left_out)
 
 
 def _evaluated(dataset: Dataset, heads: Mapping[str, LoadedHead], progress: Progress) -> EvaluatedDataset:
     versions = {model: loaded.version.version for model, loaded in heads.items()}
-    return EvaluatedDataset(dataset.name, dataset.version, versions, score_tests(heads, dataset, progress))
+    return EvaluatedDataset(dataset.name, dataset.version, versions, pick_tests(heads, dataset, progress))
 
 
 def _own_heads(heads: Sequence[HeadVersion]) -> dict[str, HeadVersion]:

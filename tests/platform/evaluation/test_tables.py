@@ -2,58 +2,18 @@
 
 from pathlib import Path
 
-import mrcfile
-import numpy as np
 import pytest
 from mlflow import MlflowClient
-from network_packages import arbitrary_weights, head_package, trunk_package
+from network_packages import arbitrary_weights
+from small_registry import NETWORK, dataset, fill
 
 from hydrapicker.cli import main
 from hydrapicker.errors import HydraPickerError
 from hydrapicker.evaluation.heads import score_heads
 from hydrapicker.evaluation.tables import evaluate_heads
-from hydrapicker.files import Particles, write_combined_star
-from hydrapicker.store.config import IngestConfig
-from hydrapicker.store.ingest import ingest
 from hydrapicker.store.store import Store
 from hydrapicker_core.metrics import auroc, average_precision
-from hydrapicker_core.network import NetworkConfig
-from hydrapicker_registry import HeadRegistry, ensure_experiment
-
-NETWORK = NetworkConfig(width=4)
-
-
-def fill(uri: str, seed: int, sources: dict[str, str], heads: list[tuple[str, str | None, str | None]]) -> None:
-    """A trunk of some sources, and heads: name, the dataset's fingerprint, alias."""
-    registry = HeadRegistry(uri)
-    run_id = str(MlflowClient(uri).create_run(ensure_experiment(uri, "training")).info.run_id)
-    trunk = trunk_package(NETWORK, arbitrary_weights(NETWORK, seed)[0], datasets=sources)
-    registry.register_trunk(trunk, run_id)
-    for number, (name, fingerprint, alias) in enumerate(heads):
-        weights = arbitrary_weights(NETWORK, seed + number)[1]
-        diameter = 34.0 if fingerprint else None
-        package = head_package(trunk, name, weights, diameter, dataset_fingerprint=fingerprint)
-        registry.register_head(package, run_id, alias)
-
-
-def dataset(folder: Path, name: str, seed: int) -> str:
-    """Dark discs on noise, ingested; returns the fingerprint."""
-    random = np.random.default_rng(seed)
-    rows, columns = np.mgrid[:100, :150]
-    particles = {}
-    for number in range(6):
-        xy = random.uniform([0, 0], [149, 99], (5 + number, 2)).astype(np.float32)
-        image = random.normal(size=(100, 150)).astype(np.float32)
-        for x, y in xy:
-            image -= 3 * ((columns - x) ** 2 + (rows - y) ** 2 < 8**2)
-        (folder / name).mkdir(exist_ok=True)
-        with mrcfile.new(folder / name / f"{name}{number}.mrc", image) as file:
-            file.voxel_size = 2.0
-        particles[f"{name}{number}.mrc"] = Particles(xy)
-    star = folder / name / "particles.star"
-    write_combined_star(star, particles, 2.0)
-    given = ((f"{folder}/{name}/*.mrc",), str(star), 34.0)
-    return ingest(IngestConfig(name, *given, test_size=2, store=str(folder / "store"), workers=1)).fingerprint
+from hydrapicker_core.network import Head, Trunk
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +55,8 @@ def here(platform: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def alone(here: Path, name: str, trunk_seed: int, head_seed: int) -> tuple[float, float]:
     """AP and AUROC of a head, without a registry."""
     trunk, head = Trunk(NETWORK), Head(NETWORK)
-    trunk.load_state_dict(dict(weights(trunk_seed)[0]))
-    head.load_state_dict(dict(weights(head_seed)[1]))
+    trunk.load_state_dict(dict(arbitrary_weights(NETWORK, trunk_seed)[0]))
+    head.load_state_dict(dict(arbitrary_weights(NETWORK, head_seed)[1]))
     stored = Store(str(here / "store")).open(name)
     scored = score_heads(trunk, {"one": head}, stored, stored.split("test"))["one"]
     return average_precision(scored), auroc(scored)
@@ -128,7 +88,7 @@ def test_every_figure_is_that_of_the_head_alone(here: Path) -> None:
             figures = found[kind][name][model]
             assert (figures["ap"], figures["auroc"]) == pytest.approx(alone(here, name, *of), abs=1e-4), (name, model)
     target = tables.targets[0]
-    assert (target.micrographs, target.particles) == (2, sum(part[2] for part in target.parts["own"]))
+    assert (target.micrographs, target.particles) == (2, sum(part[2] for part in target.parts("own")))
     difference = target.ap_difference("own", "single-head")
     assert difference.estimate == pytest.approx(target.ap("own").estimate - target.ap("single-head").estimate)
 
