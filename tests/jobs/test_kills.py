@@ -70,7 +70,7 @@ def test_an_epoch_that_was_announced_outlives_driver_and_workers(trained: Path) 
 def test_a_stopped_training_says_how_to_go_on_and_mlflow_knows(trained: Path, number: signal.Signals) -> None:
     from mlflow import MlflowClient
 
-    command = [*HYDRAPICKER, *TRAIN, "--run-name", f"stopped-{number}", "--stage1.epochs", "500"]
+    command = [*HYDRAPICKER, *TRAIN, "--run-name", f"stopped-{number}", "--stage1.epochs", "500", "--loop.workers", "1"]
     with process(command, trained) as driver:
         read_until(driver, "stage 1 1/500")
         driver.send_signal(number)
