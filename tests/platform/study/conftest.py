@@ -1,5 +1,6 @@
 """A study whose trainings have been: two sources, a target, and random networks in the registries they end up in."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ LABELS = (1, 3)
 
 
 @pytest.fixture(scope="package")
-def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Sources a and b, target c, few-shot datasets of c ingested as a contribution would, and three registries."""
     folder = tmp_path_factory.mktemp("studied")
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +44,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         (folder / "work/alone").mkdir()
         fill(f"sqlite:///{folder}/work/alone/mlflow.db", 200, {"c": found["c"]}, [("c", found["c"], "champion")])
-    return folder
+        yield folder
 
 
 def ingest_few(folder: Path, labels: int) -> str:
@@ -63,17 +64,15 @@ def target(folder: Path) -> TargetFiles:
     return TargetFiles.of(Store(str(folder / "store")).open("c"), folder / "c")
 
 
-@pytest.fixture
-def config(studied: Path, monkeypatch: pytest.MonkeyPatch) -> StudyConfig:
-    """The study of all of it, in its folder."""
-    monkeypatch.setenv("HYDRAPICKER_CACHE", str(studied / "cache"))
-    monkeypatch.chdir(studied)
+@pytest.fixture(scope="package")
+def config(studied: Path) -> StudyConfig:
+    """The study of all of it."""
     return StudyConfig(
         targets=("c",),
-        files=("c=c",),
+        files=(f"c={studied}/c",),
         general=f"sqlite:///{studied}/general.db",
         single=f"sqlite:///{studied}/single.db",
         labels=LABELS,
-        folder=Path("work"),
-        store="store",
+        folder=studied / "work",
+        store=f"{studied}/store",
     )

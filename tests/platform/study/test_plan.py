@@ -23,12 +23,12 @@ def target(config: StudyConfig) -> TargetFiles:
     return TargetFiles.of(Store(config.store).open("c"), config.folders["c"])
 
 
-def test_labelled_micrographs_are_of_the_training_split_and_nested(config: StudyConfig) -> None:
+def test_labelled_micrographs_are_of_the_training_split(config: StudyConfig, tmp_path: Path) -> None:
     files = target(config)
     order = labelling_order(files.dataset)
     assert sorted(order) == sorted(files.dataset.split("train"))
     for labels in (0, 1, 3):
-        star = Path(f"few{labels}.star")
+        star = tmp_path / f"few{labels}.star"
         files.write_few(order[:labels], star)
         found = read_particles(star) if labels else {}
         names = {files.dataset.rows[row].id for row in order[:labels]}
@@ -49,7 +49,7 @@ def test_commands_are_what_the_product_takes(config: StudyConfig) -> None:
         assert given.labelled.test_size == 0
         assert (given.labelled.diameter_angstrom, given.labelled.pixel_size_angstrom) == (34.0, 2.0)
         assert len(given.labelled.micrographs) == len(read_particles(given.labelled.particles))  # type: ignore[arg-type]
-        assert given.store == "work/datasets"
+        assert given.store == str(config.folder / "datasets")
     assert most.arguments == single.arguments
     assert most.environment == {"MLFLOW_TRACKING_URI": config.general}
     assert single.environment == {"MLFLOW_TRACKING_URI": config.single}
@@ -59,17 +59,18 @@ def test_commands_are_what_the_product_takes(config: StudyConfig) -> None:
     assert alone.environment["MLFLOW_TRACKING_URI"].startswith("sqlite:////")
 
 
-def test_options_in_files_are_given_and_make_another_step(config: StudyConfig) -> None:
-    Path("few.yaml").write_text("stage: {epochs: 3}\n")
-    Path("alone.yaml").write_text("stage1: {learning_rate: 0.01}\n")
+def test_options_in_files_are_given_and_make_another_step(config: StudyConfig, tmp_path: Path) -> None:
+    few_yaml, alone_yaml = tmp_path / "few.yaml", tmp_path / "alone.yaml"
+    few_yaml.write_text("stage: {epochs: 3}\n")
+    alone_yaml.write_text("stage1: {learning_rate: 0.01}\n")
     generics, files = load_generics(config), {"c": target(config)}
-    chosen = replace(config, contribution_config=Path("few.yaml"), alone_config=Path("alone.yaml"), single=None)
+    chosen = replace(config, contribution_config=few_yaml, alone_config=alone_yaml, single=None)
     first, _, alone = trainings(chosen, generics, files)
     given = parse_with_file(ContributeConfig, "contribute", first.arguments[1:], ContributeConfig(tyro.MISSING))
     assert given.stage.epochs == 3
     trained = parse_preset(TrainConfig, "train", alone.arguments[1:], PRESETS)
     assert (trained.stage1.learning_rate, trained.stage1.epochs) == (0.01, chosen.alone_epochs)
-    Path("few.yaml").write_text("stage: {epochs: 4}\n")
+    few_yaml.write_text("stage: {epochs: 4}\n")
     again = trainings(chosen, generics, files)
     assert again[0].identity != first.identity
     assert again[-1].identity == alone.identity

@@ -24,6 +24,7 @@ from hydrapicker.study.plan import trainings
 from hydrapicker.study.report import write_report
 from hydrapicker.study.results import Results, measure
 from hydrapicker.study.study import run_study
+from hydrapicker.study.tables import markdown
 from hydrapicker.study.topaz import extractions, topaz_of
 from hydrapicker_core.metrics import average_precision, operating_point
 from hydrapicker_core.network import Head, Trunk
@@ -43,17 +44,29 @@ def target(config: StudyConfig) -> TargetFiles:
     return TargetFiles.of(Store(config.store).open("c"), config.folders["c"])
 
 
-@pytest.fixture
-def empty(studied: Path) -> Path:
-    folder = studied / "ice"
-    folder.mkdir(exist_ok=True)
+@pytest.fixture(scope="module")
+def whole(config: StudyConfig, studied: Path) -> StudyConfig:
+    """The study with micrographs of nothing but ice, and what Topaz found at two scales."""
+    (ice := studied / "ice").mkdir()
     for number in range(2):
-        write_mrc(folder / f"{number}.mrc", np.random.default_rng(number).normal(size=(90, 80)).astype(np.float32), 2.0)
-    return folder
+        write_mrc(ice / f"{number}.mrc", np.random.default_rng(number).normal(size=(90, 80)).astype(np.float32), 2.0)
+    files = target(config)
+    rows = [int(row) for row in files.dataset.split("test")]
+    # Everything, but not where it is, and on one micrograph nothing; and everything where it is.
+    for factor, moved, found in ((1, 100.0, rows[:1]), (2, 0.0, rows)):
+        picks = {}
+        for row in found:
+            xy = files.true_particles(row) + np.float32(moved)
+            picks[micrograph_stem(files.by_row[row].name)] = Particles(xy, np.full(len(xy), 3, np.float32))
+        folder = studied / f"work/topaz/c/scale-{factor}"
+        folder.mkdir(parents=True)
+        write_topaz(folder / "picks.txt", picks)
+    return replace(config, topaz="topaz", empty=(ice,), empty_diameters_angstrom=(20.0, 34.0))
 
 
-def measured(config: StudyConfig) -> Results:
-    return measure(config, Store(config.store), load_generics(config), {"c": target(config)}, lambda *_: None)
+@pytest.fixture(scope="module")
+def results(whole: StudyConfig) -> Results:
+    return measure(whole, Store(whole.store), load_generics(whole), {"c": target(whole)}, lambda *_: None)
 
 
 def modules(model: str) -> tuple[Trunk, Head]:
@@ -63,11 +76,10 @@ def modules(model: str) -> tuple[Trunk, Head]:
     return trunk, head
 
 
-def test_every_figure_is_that_of_the_model_alone(config: StudyConfig, empty: Path) -> None:
-    results = measured(replace(config, empty=(empty,), empty_diameters_angstrom=(20.0, 34.0)))
+def test_every_figure_is_that_of_the_model_alone(config: StudyConfig, results: Results) -> None:
     (c,) = results.targets
     stored = target(config).dataset
-    assert list(c.results) == list(SEEDS)
+    assert list(c.results) == [*SEEDS, "topaz-0.6", "topaz-0.4"]
     for model in SEEDS:
         trunk, head = modules(model)
         scored = score_heads(trunk, {"": head}, stored, stored.split("test"))[""]
@@ -93,12 +105,11 @@ def test_every_figure_is_that_of_the_model_alone(config: StudyConfig, empty: Pat
         assert ice.counts[diameter] == there
 
 
-def test_the_report(config: StudyConfig) -> None:
-    (out := Path("report")).mkdir()
-    (out / "README.md").write_text("by hand")
-    config, generics = replace(config, out=out), load_generics(config)
-    steps = trainings(config, generics, {"c": target(config)})
-    results = measured(config)
+def test_the_report(whole: StudyConfig, results: Results, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("by hand")
+    config, generics, out = replace(whole, out=tmp_path), load_generics(whole), tmp_path
+    files = {"c": target(config)}
+    steps = [*trainings(config, generics, files), *extractions(config, files)]
     report = write_report(config, generics, steps, results)
     assert (out / "README.md").read_text() == "by hand"
     names = {str(path.relative_to(out)) for path in out.rglob("*.*")}
@@ -113,7 +124,9 @@ def test_the_report(config: StudyConfig) -> None:
     assert tree["heads"]["c"]["few-shot-3"]["version"] == 2
     assert f"{few.estimate:.3f} / " in (out / "tables.md").read_text()
     recipe = yaml.safe_load((out / "config.yaml").read_text())
-    assert [each.split()[2] for each in recipe["commands"]] == ["contribute"] * 3 + ["train"]
+    commands = [each.split() for each in recipe["commands"]]
+    assert [each[2] for each in commands[:4]] == ["contribute"] * 3 + ["train"]
+    assert [each[:2] for each in commands[4:6]] == [["topaz", "preprocess"], ["topaz", "extract"]]
     assert recipe["models"]["single"]["trunk_version"] == 1
     assert write_report(config, generics, steps, results).run_id == report.run_id
     run = MlflowClient(config.general).get_run(report.run_id)
@@ -124,13 +137,16 @@ def test_the_report(config: StudyConfig) -> None:
     }
 
 
-def test_without_a_single_head_there_is_no_such_table(config: StudyConfig) -> None:
-    config = replace(config, single=None, out=Path("no-single"))
-    generics = load_generics(config)
-    results = measured(config)
-    write_report(config, generics, trainings(config, generics, {"c": target(config)}), results)
-    assert "Table 3" in Path("no-single/tables.md").read_text()
-    assert "Table 4" not in Path("no-single/tables.md").read_text()
+def test_what_was_not_measured_has_no_table(results: Results) -> None:
+    titles = ("Table 4", "Topaz at every scale", "Micrographs without particles")
+    everything = markdown(results, (1, 3))
+    assert all(title in everything for title in titles)
+    (c,) = results.targets
+    few = {model: found for model, found in c.results.items() if not model.startswith(("single", "topaz"))}
+    less = markdown(replace(results, targets=[replace(c, results=few)], topaz=[], empty=[]), (1, 3))
+    assert "Table 3" in less
+    assert not any(title in less for title in titles)
+    assert "Topaz" not in less
 
 
 def test_heads_of_other_micrographs_are_not_taken(config: StudyConfig, tmp_path: Path) -> None:
@@ -141,30 +157,16 @@ def test_heads_of_other_micrographs_are_not_taken(config: StudyConfig, tmp_path:
         target_heads(config, generics, Store(str(tmp_path / "store")).open("c"))
 
 
-def test_topaz_is_judged_in_pixels_of_the_files_at_its_best_scale(config: StudyConfig) -> None:
-    config, files = replace(config, topaz="topaz"), target(config)
-    steps = extractions(config, {"c": files})
-    assert [step.name for step in steps[:2]] == ["c-topaz-1-preprocess", "c-topaz-1-extract"]
+def test_topaz_is_judged_in_pixels_of_the_files_at_its_best_scale(whole: StudyConfig, results: Results) -> None:
+    steps = extractions(whole, {"c": target(whole)})
+    assert [step.name for step in steps] == [
+        f"c-topaz-{factor}-{verb}" for factor in (1, 2) for verb in ("preprocess", "extract")
+    ]
     extract = steps[3].arguments
-    assert [extract[extract.index(option) + 1] for option in ("-r", "-x")] == [
-        "4",
-        "2",
-    ]  # 34 / 2 / 2 / 2 and the factor
-    rows = [int(row) for row in files.dataset.split("test")]
-    for factor, moved in ((1, 100.0), (2, 0.0)):
-        picks = {
-            micrograph_stem(files.by_row[row].name): Particles(
-                files.true_particles(row) + np.float32(moved), np.full(len(files.true_particles(row)), 3, np.float32)
-            )
-            for row in rows[: 1 if factor == 1 else 2]  # at one scale it finds nothing on one of them
-        }
-        folder = config.folder / "topaz/c" / f"scale-{factor}"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_topaz(folder / "picks.txt", picks)
-    found = topaz_of(config, files)
+    assert [extract[extract.index(option) + 1] for option in ("-r", "-x")] == ["4", "2"]  # of 34 Angstrom, 2 a pixel
+    found = topaz_of(whole, target(whole))
     assert found.best_factor(0.6) == 2
     assert (found.ap(2, 0.6), found.ap(1, 0.6)) == (1.0, 0.0)
-    results = measured(config)
     assert results.targets[0].ap("topaz-0.6").estimate == 1.0
 
 
