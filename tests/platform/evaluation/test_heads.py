@@ -148,20 +148,23 @@ def test_detection_curves_are_drawn_for_any_picks(entries: dict[str, ScoredPicks
     assert size_of_png(detection_curves(entries, "title")) > (600, 300)
 
 
-@pytest.mark.parametrize("validated", [True, False])
-def test_learning_curves_are_drawn_for_any_history(validated: bool) -> None:
-    figures = {"heads": {"toy": {"own": {"ap": 0.5}, "generic": {"ap": 0.25}}}}
+@pytest.mark.parametrize(("validated", "datasets"), [(True, 1), (False, 1), (True, 25)])
+def test_learning_curves_are_drawn_for_any_history(validated: bool, datasets: int) -> None:
+    names = [f"toy{number}" for number in range(datasets)]
+    figures = {"heads": {name: {"own": {"ap": 0.5}, "generic": {"ap": 0.25}} for name in names}}
     history = [
         {
             "phase": phase,
-            "losses": {"toy": {"localisation": 1.0, "classification": 2.0 / epoch}},
-            "distances": {"toy": 0.1 * epoch} if phase == "stage2" else {},
+            "losses": {name: {"localisation": 1.0, "classification": 2.0 / epoch} for name in names},
+            "distances": {name: 0.1 * epoch for name in names} if phase == "stage2" else {},
             "validation": figures if validated and epoch == 2 else None,
         }
         for phase in ("stage1", "stage2")
         for epoch in (1, 2)
     ]
-    assert size_of_png(learning_curves(history)) > (900, 300)
+    width, height = size_of_png(learning_curves(history))
+    assert width > 900
+    assert 300 < height < 600, "legends do not grow with the datasets"
     assert size_of_png(learning_curves([])) > (900, 300)
 
 
