@@ -156,7 +156,7 @@ def test_learning_curves_are_drawn_for_any_history(validated: bool, datasets: in
         {
             "phase": phase,
             "losses": {name: {"localisation": 1.0, "classification": 2.0 / epoch} for name in names},
-            "distances": {name: 0.1 * epoch for name in names} if phase == "stage2" else {},
+            "distances": dict.fromkeys(names, 0.1 * epoch) if phase == "stage2" else {},
             "validation": figures if validated and epoch == 2 else None,
         }
         for phase in ("stage1", "stage2")
