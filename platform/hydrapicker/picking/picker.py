@@ -140,7 +140,7 @@ class Picker:
         return picker
 
     def __repr__(self) -> str:
-        return f"Picker({self._called})"
+        return f"Picker({self._called})" if self.version is None else f"Picker({self.name!r}, version={self.version})"
 
     def _prepare(
         self, image: NDArray[np.float32], pixel_size: float, diameter: float, contrast: Contrast, named: str
