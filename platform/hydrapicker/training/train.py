@@ -53,7 +53,7 @@ def train(config: TrainConfig, say: Say = print) -> "tuple[RegisteredHead, ...]"
         raise InvalidInputError("no datasets to train on: give their names with --datasets")
     datasets = open_datasets(config.datasets, config.store, RetryBudget(config.streaming.retry_seconds))
     check_datasets(datasets, config.loop)
-    recipe = started_from(training_recipe(config, datasets), config.init)
+    recipe = started_from(training_recipe(config, datasets), config)
     with tracked(recipe, config, config.runs, say) as (tracker, on_record):
         trained = run_recipe(recipe, config.runs, on_record)
         tracker.log_history(trained.history)
@@ -64,7 +64,7 @@ def training_recipe(config: TrainConfig, datasets: Mapping[str, Dataset]) -> Rec
     """What a config trains on datasets of one box side: stage 1, then stage 2 unless it has no epochs."""
     key, stage2 = identity(config, datasets), Phase("stage 2", config.stage2, heads=tuple(datasets))
     return Recipe(
-        run_name=config.run_name or f"train-{key[:8]}",
+        run_name=_run_name(config, key),
         identity=key,
         phases=(Phase("stage 1", config.stage1), *((stage2,) if config.stage2.epochs else ())),
         datasets={name: dataset.version for name, dataset in datasets.items()},
@@ -79,19 +79,19 @@ def training_recipe(config: TrainConfig, datasets: Mapping[str, Dataset]) -> Rec
     )
 
 
-def started_from(recipe: Recipe, init: str) -> Recipe:
+def started_from(recipe: Recipe, config: TrainConfig) -> Recipe:
     """A recipe whose network starts from a trunk and head of the registry, which all its heads are copies of at first.
 
     Args:
         recipe: Of a training.
-        init: The head, as in `generic` (in an empty registry the one that ships) or `NAME@VERSION`; empty leaves the
-            recipe as it is.
+        config: Of the same; its init is the head, as in `generic` (in an empty registry the one that ships) or
+            `NAME@VERSION`, and without it the recipe is left as it is.
 
     Raises:
         HeadNotFoundError: When the registry does not have it.
         InvalidInputError: When its network is of another size, or takes boxes of another side.
     """
-    if not init:
+    if not (init := config.init):
         return recipe
     from hydrapicker_core.network import MultiHeadNetwork, load_weights
     from hydrapicker_registry.shipped.fallback import load_or_shipped
@@ -110,8 +110,12 @@ def started_from(recipe: Recipe, init: str) -> Recipe:
     load_weights(network.trunk, first.trunk.weights, f"the trunk of head {init}")
     load_weights(network.generic, first.head.weights, f"head {init}")
     key = sha256(f"{recipe.identity} {first.trunk.sha256} {first.head.sha256}".encode()).hexdigest()
-    named = recipe.run_name if recipe.run_name != f"train-{recipe.identity[:8]}" else f"train-{key[:8]}"
+    named = _run_name(config, key)
     return replace(recipe, run_name=named, identity=key, initial=dict(network.state_dict()))
+
+
+def _run_name(config: TrainConfig, key: str) -> str:
+    return config.run_name or f"train-{key[:8]}"
 
 
 def _register(
