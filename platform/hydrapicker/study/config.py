@@ -92,7 +92,7 @@ class StudyConfig:
     @property
     def alone_uri(self) -> str:
         """Where the networks of one target each are."""
-        return f"sqlite:///{self.folder.absolute()}/alone/mlflow.db"
+        return f"sqlite:///{self.folder}/alone/mlflow.db"
 
     @property
     def few_store(self) -> Path:

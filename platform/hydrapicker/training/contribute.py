@@ -16,6 +16,7 @@ from hydrapicker.store.store import Dataset
 from hydrapicker.streaming.config import StreamingConfig
 from hydrapicker.training.adoption import adopt_where_none_is
 from hydrapicker.training.config import LoopConfig, StageConfig, check_run
+from hydrapicker.training.initial import registered_weights
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.run import run_recipe
 from hydrapicker.training.train import check_datasets, identity, open_datasets, tracked
@@ -184,30 +185,20 @@ def contribution_recipe(config: ContributeConfig, dataset: Dataset, generic: Loa
     """What a contribution trains: one head from `first`, tied to the generic head, on a trunk that stays as it is."""
     on = f"{generic.trunk.sha256} {generic.head.sha256} {first.head.sha256}"
     key = sha256(f"{identity(config, {dataset.name: dataset})} {on}".encode()).hexdigest()
+    network = NetworkConfig(**generic.head.metadata.architecture)  # type: ignore[arg-type]  # checked when built
     return Recipe(
         run_name=config.run_name or f"contribute-{key[:8]}",
         identity=key,
         phases=(Phase("contribution", config.stage, heads=(dataset.name,), frozen=True),),
         datasets={dataset.name: dataset.version},
         fingerprints={dataset.name: dataset.fingerprint},
-        network=NetworkConfig(**generic.head.metadata.architecture),  # type: ignore[arg-type]  # checked when built
+        network=network,
         loss=config.loss,
         augmentation=config.augmentation,
         loop=config.loop,
         streaming=config.streaming.from_any_folder(),
         store=from_any_folder(config.store),
         box_px=dataset.box_px,
-        initial=_initial_weights(dataset.name, generic, first),
+        initial=registered_weights(network, generic, {dataset.name: first}),
         initial_heads=(dataset.name,),
     )
-
-
-def _initial_weights(name: str, generic: LoadedHead, first: LoadedHead) -> dict[str, object]:
-    from hydrapicker_core.network import MultiHeadNetwork, load_weights
-
-    config = NetworkConfig(**generic.head.metadata.architecture)  # type: ignore[arg-type]  # checked when it was built
-    network = MultiHeadNetwork(config, [name])
-    load_weights(network.trunk, generic.trunk.weights, f"trunk version {generic.version.trunk_version}")
-    load_weights(network.generic, generic.head.weights, f"generic head version {generic.version.version}")
-    load_weights(network.head(name), first.head.weights, f"head {first.version.dataset}")
-    return dict(network.state_dict())

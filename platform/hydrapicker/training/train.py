@@ -16,6 +16,7 @@ from hydrapicker.store.layout import SPLITS
 from hydrapicker.store.store import Dataset, Store
 from hydrapicker.training.config import LoopConfig, TrainConfig
 from hydrapicker.training.folder import RunFolder
+from hydrapicker.training.initial import registered_weights
 from hydrapicker.training.progress import Progress
 from hydrapicker.training.recipe import Phase, Recipe
 from hydrapicker.training.run import Trained, run_recipe
@@ -93,7 +94,6 @@ def started_from(recipe: Recipe, config: TrainConfig) -> Recipe:
     """
     if not (init := config.init):
         return recipe
-    from hydrapicker_core.network import MultiHeadNetwork, load_weights
     from hydrapicker_registry.shipped.fallback import load_or_shipped
 
     first = load_or_shipped(HeadRegistry(), init)
@@ -106,12 +106,9 @@ def started_from(recipe: Recipe, config: TrainConfig) -> Recipe:
             f"head {init} takes boxes of {box_px} px and the datasets have {recipe.box_px} px: ingest them with "
             f"--box-px {box_px}"
         )
-    network = MultiHeadNetwork(recipe.network)
-    load_weights(network.trunk, first.trunk.weights, f"the trunk of head {init}")
-    load_weights(network.generic, first.head.weights, f"head {init}")
     key = sha256(f"{recipe.identity} {first.trunk.sha256} {first.head.sha256}".encode()).hexdigest()
-    named = _run_name(config, key)
-    return replace(recipe, run_name=named, identity=key, initial=dict(network.state_dict()))
+    initial = registered_weights(recipe.network, first, {})
+    return replace(recipe, run_name=_run_name(config, key), identity=key, initial=initial)
 
 
 def _run_name(config: TrainConfig, key: str) -> str:
