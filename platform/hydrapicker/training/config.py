@@ -25,6 +25,8 @@ class StageConfig:
         momentum: Of sgd; adam does not use it.
         restart_epochs: Length of a cosine cycle, after which the rate restarts; 0 for one cycle over the stage.
         clip_norm: Norm that a larger gradient of the data is scaled down to, before the bias loss's is added; 0: none.
+        warmup_steps: Steps over which the rate rises from 0 when the stage begins: adam's first steps, taken before it
+            knows the gradients' size, are as long as its rate and undo what good weights know.
     """
 
     epochs: int
@@ -33,6 +35,7 @@ class StageConfig:
     momentum: float = 0.9
     restart_epochs: int = 0
     clip_norm: float = 0.0
+    warmup_steps: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -45,6 +48,8 @@ class StageConfig:
             raise InvalidInputError(f"restart_epochs {self.restart_epochs} is negative: give 0 for one cycle")
         if not 0 <= self.clip_norm < math.inf:
             raise InvalidInputError(f"clip_norm {self.clip_norm} is not a number of at least 0: give 0 for no clipping")
+        if self.warmup_steps < 0:
+            raise InvalidInputError(f"warmup_steps {self.warmup_steps} is negative: give 0 for none")
 
 
 @dataclass(frozen=True)

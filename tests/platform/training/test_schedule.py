@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,6 +17,14 @@ def test_rates_are_torchs_cosine_annealing_with_warm_restarts(restart: int) -> N
         for step in range(5):
             scheduler.step(epoch + step / 5)
             assert learning_rate(stage, epoch, step, 5) == pytest.approx(optimiser.param_groups[0]["lr"])
+
+
+def test_the_rate_rises_linearly_to_the_cosine_at_the_start_of_a_stage_only() -> None:
+    plain = StageConfig(epochs=6, optimiser="adam", learning_rate=0.3, restart_epochs=3)
+    warm = replace(plain, warmup_steps=8)
+    steps = [(epoch, step) for epoch in range(6) for step in range(5)]
+    factors = [learning_rate(warm, *at, 5) / learning_rate(plain, *at, 5) for at in steps]
+    assert factors == pytest.approx([*(n / 8 for n in range(1, 9)), *[1.0] * 22]), "and not after the restart at 15"
 
 
 def test_the_paper_preset_holds_the_papers_numbers() -> None:
@@ -46,7 +56,15 @@ def test_impossible_loops_are_refused(wrong: dict[str, int | str], told: str) ->
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"learning_rate": 0.0}, {"epochs": -1}, {"momentum": 1.0}, {"restart_epochs": -1}, {"clip_norm": -1.0}]
+    "wrong",
+    [
+        {"learning_rate": 0.0},
+        {"epochs": -1},
+        {"momentum": 1.0},
+        {"restart_epochs": -1},
+        {"clip_norm": -1.0},
+        {"warmup_steps": -1},
+    ],
 )
 def test_impossible_stages_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InvalidInputError, match=next(iter(wrong))):

@@ -21,8 +21,8 @@ EVERYTHING_ELSE = TrainConfig(
     loss=LossConfig(2.5, 1e-07, "squared", alpha=0.5, gamma=1.0, iou_threshold=0.5),
     augmentation=AugmentationConfig(crop_px=128, rotate=False, flip=False, resize=0.25),
     init="a@2",
-    stage1=StageConfig(0, "sgd", 2e-3, momentum=0.5, restart_epochs=7, clip_norm=1.5),
-    stage2=StageConfig(3, "adam", 1e-4, momentum=0.8, restart_epochs=2, clip_norm=0.0),
+    stage1=StageConfig(0, "sgd", 2e-3, momentum=0.5, restart_epochs=7, clip_norm=1.5, warmup_steps=3),
+    stage2=StageConfig(3, "adam", 1e-4, momentum=0.8, restart_epochs=2, clip_norm=0.0, warmup_steps=4),
     loop=LoopConfig(
         batch_size=2,
         minibatches_per_step=6,
