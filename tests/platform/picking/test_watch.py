@@ -100,10 +100,10 @@ def test_every_file_is_picked_once_when_it_is_complete(here: Path, image: np.nda
     (mics / "late.mrc").write_bytes(data[5])
     (mics / "bad.mrc").write_bytes(data[5][:-9])
     with watcher() as second:
-        until(kept("late").exists)
-        time.sleep(1)
+        assert second.stdout is not None
+        told = [next(second.stdout) for _ in ("late", "bad")]
         second.send_signal(signal.SIGINT)
-        lines = second.communicate(timeout=60)[0].splitlines()
+        lines = [line.rstrip() for line in (*told, *second.stdout)]
     assert picked_in(lines) == ["late.mrc"]
     assert lines[-1] == "failed mics/bad.mrc"
     same_as_picked_at_once(dict(zip(("there", "slow", "moved", "again", "late"), (0, 1, 2, 4, 5), strict=True)), data)
